@@ -1,0 +1,1 @@
+"""The public interfaces: in process and over HTTP."""

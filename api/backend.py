@@ -1,0 +1,91 @@
+"""What the interfaces need from below, so that they need not know who provides it."""
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol, TypeVar
+from uuid import UUID
+
+from domain.events import Recorded
+from domain.submissions.application import Submissions
+from projections.read_model import Answer, Query, ReadModel, StreamQuery
+
+T = TypeVar("T")
+
+
+class Reads(Protocol):
+    """Asks read models, after they have applied what the reader must see."""
+
+    async def ask(self, query: Query[T], *, at_least: int = 0, latest: bool = False) -> Answer[T]:
+        """Answer one question.
+
+        Args:
+            query: the question.
+            at_least: log position that the read model must have applied.
+            latest: wait for the head of the log as it is now: read your own writes.
+
+        Raises:
+            UnavailableError: the read model is behind for too long, stopped, or not built.
+        """
+
+    def stream(
+        self, query: StreamQuery[T], *, at_least: int = 0, latest: bool = False
+    ) -> AbstractAsyncContextManager[Answer[AsyncIterator[Sequence[T]]]]:
+        """Answer a large question in chunks, all of one snapshot."""
+
+    async def positions(self) -> Mapping[str, "ReadModelStatus"]:
+        """Where each read model of this version stands, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadModelStatus:
+    """Where a read model stands. ``state`` is serving, building, failed or missing."""
+
+    model: type[ReadModel]
+    state: str
+    position: int
+    head: int
+    error: str | None = None
+
+    @property
+    def lag(self) -> int:
+        """How many events it has not applied yet."""
+        return max(0, self.head - self.position)
+
+
+class EventReader(Protocol):
+    """Reads the log itself."""
+
+    async def read_recorded_stream(self, stream_id: UUID, *, until: int = ...) -> list[Recorded]:
+        """One stream with who, when and why, up to and including a position."""
+
+    async def position_at(self, moment: datetime) -> int:
+        """The last position recorded at or before a moment; 0 when there is none."""
+
+    async def head(self) -> int:
+        """The last position of the log; 0 when it is empty."""
+
+
+class Opener(Protocol):
+    """Opens what was sealed for a learner."""
+
+    async def load(self, sealed: Iterable[str]) -> None:
+        """Make the keys of these texts ready for ``open``."""
+
+    def open(self, sealed: str, context: str) -> str:
+        """The text, whose key was loaded before.
+
+        Raises:
+            KeyDestroyedError: the learner was erased.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """Everything behind the interfaces, for the tasks of one event loop."""
+
+    submissions: Submissions
+    reads: Reads
+    events: EventReader
+    vault: Opener

@@ -1,0 +1,41 @@
+"""The family of refusals.
+
+What a caller may be told about a command that was not carried out. Everything else
+that is raised is a defect and is logged whole. ``api/http/errors.py`` maps the family
+to HTTP statuses; no class here knows about HTTP.
+"""
+
+
+class DomainError(Exception):
+    """A command was refused; nothing was written."""
+
+
+class NotFoundError(DomainError):
+    """What the command speaks of does not exist, or no longer does."""
+
+
+class InvalidCommandError(DomainError):
+    """The command can never be carried out as it stands."""
+
+
+class ForbiddenError(DomainError):
+    """The caller may not do this."""
+
+
+class ConflictError(DomainError):
+    """The command lost against others that were carried out meanwhile; it may be sent again."""
+
+
+class IdempotencyKeyReusedError(InvalidCommandError):
+    """The idempotency key was used before, by the same caller, with another request."""
+
+
+class UnavailableError(Exception):
+    """The log or a read model cannot answer now. Nothing was written; try again later."""
+
+
+class OutcomeUnknownError(Exception):
+    """The connection broke while a write was on its way: it may or may not be stored.
+
+    Never sent again blindly: the same command with the same idempotency key settles it.
+    """

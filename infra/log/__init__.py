@@ -1,0 +1,1 @@
+"""The log in PostgreSQL: group commit, contiguous positions, claims, and its readers."""

@@ -1,0 +1,185 @@
+"""The log of ``domain.application``, in PostgreSQL, for the tasks of one event loop."""
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import psycopg
+
+from domain.application import Appended, Claim, HeldClaim
+from domain.events import Event, Provenance, Recorded
+from infra.batching import Batcher
+from infra.log.appender import Appender, EncodedEvent, Figures, new_event_ids
+from infra.log.codec import (
+    decode_event,
+    decode_rows,
+    encode_event,
+    encode_provenance,
+)
+from infra.postgres import Session, fetch_all
+
+READ_STREAMS: Final = """
+SELECT e.stream_id, e.version, e.type, e.data
+FROM unnest(%b::uuid[]) AS t (stream_id)
+CROSS JOIN LATERAL (
+    SELECT * FROM events e WHERE e.stream_id = t.stream_id ORDER BY e.version
+) AS e
+"""
+
+FIND_CLAIMS: Final = """
+SELECT key, stream_id, payload, position FROM claims
+WHERE key = ANY (%b::text[]) AND (expires_at IS NULL OR expires_at > now())
+"""
+
+TAKE_IDS: Final = "SELECT nextval(name::regclass) FROM unnest(%b::text[]) AS t (name)"
+
+READ_RECORDED_STREAM: Final = """
+SELECT position, stream_id, version, type, data, metadata, event_id, recorded_at
+FROM events WHERE stream_id = %b AND position <= %b ORDER BY version
+"""
+
+POSITION_AT: Final = "SELECT position_at(%b)"
+
+HEAD: Final = "SELECT coalesce(max(position), 0) FROM events"
+LAST_POSITION: Final = 2**63 - 1
+
+
+class PostgresLog:
+    """Reads and appends, each question sent together with those of concurrent tasks."""
+
+    def __init__(self, dsn: str, *, timeout: float = 10.0, queue: int = 10_000) -> None:
+        """Make a log; it connects when it is first used.
+
+        Args:
+            dsn: connection string; the schema of the log is on its search path.
+            timeout: seconds after which every call has an answer.
+            queue: how many appends may wait at a time.
+        """
+        self._timeout = timeout
+        self._appender = Appender(dsn, timeout=timeout, queue=queue)
+        self._reads = Session(dsn, statement_timeout=timeout, application_name="gradelog streams")
+        self._ids = Session(dsn, statement_timeout=timeout, application_name="gradelog ids")
+        self._stream_batches = Batcher(self._read_streams)
+        self._claim_batches = Batcher(self._find_claims)
+        self._id_batches = Batcher(self._take_ids)
+        self._reading = asyncio.Lock()
+
+    @property
+    def figures(self) -> Figures:
+        """What the appender did so far."""
+        return self._appender.figures
+
+    async def close(self) -> None:
+        """Send what is waiting and close the connections."""
+        await self._appender.close()
+        await self._reads.close()
+        await self._ids.close()
+
+    async def read_streams(self, stream_ids: Collection[UUID]) -> Mapping[UUID, list[Event]]:
+        """Return the events of each stream, oldest first; see ``domain.application.Log``."""
+        return await self._stream_batches(tuple(stream_ids))
+
+    async def find_claims(self, keys: Collection[str]) -> Mapping[str, HeldClaim]:
+        """Return those of the claims that are held and not expired."""
+        return await self._claim_batches(tuple(keys))
+
+    async def take_ids(self, *sequences: str) -> Sequence[int]:
+        """Return the next id of each named sequence."""
+        return await self._id_batches(sequences) if sequences else ()
+
+    async def append(
+        self,
+        events: Sequence[Event],
+        *,
+        provenance: Provenance,
+        claims: Sequence[Claim] = (),
+        releases: Sequence[str] = (),
+    ) -> Appended:
+        """Store events, claims and releases; see ``domain.application.Log``."""
+        encoded = [
+            EncodedEvent(
+                event.originator_id,
+                event.originator_version,
+                event.TOPIC,
+                encode_event(event),
+                event_id,
+            )
+            for event, event_id in zip(events, new_event_ids(len(events)), strict=True)
+        ]
+        return await self.append_encoded(
+            encoded, metadata=encode_provenance(provenance), claims=claims, releases=releases
+        )
+
+    async def append_encoded(
+        self,
+        events: Sequence[EncodedEvent],
+        *,
+        metadata: str = "{}",
+        claims: Sequence[Claim] = (),
+        releases: Sequence[str] = (),
+    ) -> Appended:
+        """Store events that are encoded already."""
+        return await self._appender.append(
+            events, metadata=metadata, claims=claims, releases=releases
+        )
+
+    async def read_recorded_stream(
+        self, stream_id: UUID, *, until: int = LAST_POSITION
+    ) -> list[Recorded]:
+        """One stream with who, when and why, up to and including a position."""
+        return decode_rows(await self._ask(READ_RECORDED_STREAM, (stream_id, until)))
+
+    async def position_at(self, moment: datetime) -> int:
+        """The last position recorded at or before a moment; 0 when there is none."""
+        return int((await self._ask(POSITION_AT, (moment,)))[0][0])
+
+    async def head(self) -> int:
+        """The last position of the log; 0 when it is empty."""
+        return int((await self._ask(HEAD, ()))[0][0])
+
+    # --- batches ----------------------------------------------------------------------------
+
+    async def _ask(self, statement: Any, arguments: Sequence[Any]) -> list[tuple[Any, ...]]:
+        async def work(connection: psycopg.AsyncConnection[Any]) -> list[tuple[Any, ...]]:
+            return await fetch_all(connection, statement, arguments)
+
+        async with self._reading:
+            return await self._reads.run(work, within=self._timeout)
+
+    async def _read_streams(
+        self, questions: Sequence[tuple[UUID, ...]]
+    ) -> Sequence[dict[UUID, list[Event]]]:
+        wanted = list({stream_id for question in questions for stream_id in question})
+        rows: dict[UUID, list[tuple[int, str, str]]] = {}
+        for stream_id, version, type_, data in await self._ask(READ_STREAMS, (wanted,)):
+            rows.setdefault(stream_id, []).append((version, type_, data))
+        # Decoded for each question anew: nobody shares what another may change.
+        return [
+            {
+                stream_id: [
+                    decode_event(type_, data, stream_id, version)
+                    for version, type_, data in rows[stream_id]
+                ]
+                for stream_id in question
+                if stream_id in rows
+            }
+            for question in questions
+        ]
+
+    async def _find_claims(
+        self, questions: Sequence[tuple[str, ...]]
+    ) -> Sequence[dict[str, HeldClaim]]:
+        wanted = list({key for question in questions for key in question})
+        held = {row[0]: HeldClaim(*row) for row in await self._ask(FIND_CLAIMS, (wanted,))}
+        return [{key: held[key] for key in question if key in held} for question in questions]
+
+    async def _take_ids(self, questions: Sequence[tuple[str, ...]]) -> Sequence[list[int]]:
+        names = [name for question in questions for name in question]
+
+        async def work(connection: psycopg.AsyncConnection[Any]) -> list[tuple[Any, ...]]:
+            return await fetch_all(connection, TAKE_IDS, (names,))
+
+        ids = iter([row[0] for row in await self._ids.run(work, within=self._timeout)])
+        return [[next(ids) for _ in question] for question in questions]

@@ -1,0 +1,435 @@
+"""What an operator decides, read once from the environment into a frozen model.
+
+A process that starts on a misspelt variable or on a secret from a manual does harm
+quietly and for long. So unknown ``GRADELOG_`` variables are refused, every problem is
+told at once and in one line each, and secrets that anybody could guess are refused
+outside development.
+"""
+
+import base64
+import binascii
+import difflib
+import os
+import re
+import secrets
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+PREFIX: Final = "GRADELOG_"
+FILE: Final = "_FILE"
+SECRET_FIELDS: Final = ("database_url", "jwt_secret", "master_key")
+"""Fields that may also be given as the name of a file, by a variable that ends in ``_FILE``."""
+
+MASK: Final = "********"
+SHORTEST_SECRET: Final = 32
+FEWEST_CHARACTERS: Final = 8
+"""A secret of fewer different characters is a row of the same letter, not a secret."""
+
+DEVELOPMENT_SECRET: Final = "gradelog-development-secret-never-in-production"  # noqa: S105  # public on purpose
+DEVELOPMENT_MASTER_KEY: Final = b"gradelog development master key."
+KNOWN_SECRETS: Final = frozenset(
+    {
+        DEVELOPMENT_SECRET,
+        "secret",
+        "change-me",
+        "changeme",
+        "password",
+        "lms-secret",
+        "set-me-please",
+        "your-256-bit-secret",
+        "a-string-secret-at-least-256-bits-long",
+        "your-secret-key-here-at-least-32-characters",
+        "replace-this-with-at-least-32-characters",
+    }
+)
+"""Secrets that stand in manuals, ours and others': whoever reads those can sign tokens."""
+
+_URL_PASSWORD: Final = re.compile(r"(://[^:@/]*):[^/]*@")
+_NAMED_PASSWORD: Final = re.compile(r"(password\s*=\s*)('(?:\\.|[^'\\])*'|[^\s&]+)")
+
+
+class SettingsError(Exception):
+    """The settings cannot be used as they stand.
+
+    Attributes:
+        problems: one readable sentence for each thing that is wrong.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class Effective(NamedTuple):
+    """One setting as it is in force, for people to read."""
+
+    name: str
+    value: str
+    source: str
+
+
+def default_home() -> Path:
+    """Where data goes when nobody says: the system's place for root, else the user's own."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/gradelog")
+    data_home = Path(os.environ.get("XDG_DATA_HOME", ""))
+    if data_home.is_absolute():  # the specification says to ignore a relative one
+        return data_home / "gradelog"
+    try:
+        return Path.home() / ".local" / "share" / "gradelog"
+    except RuntimeError:
+        raise SettingsError(
+            "GRADELOG_HOME: must be set, because this user has no home directory"
+        ) from None
+
+
+class Settings(BaseSettings):
+    """Everything that may differ between two installations."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False
+    )
+
+    database_url: str | None = Field(default=None, repr=False)
+    """A PostgreSQL connection string; without it, an embedded server keeps the data in ``home``."""
+    home: Path = Field(default_factory=default_home)
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    workers: int = Field(default=1, ge=1, le=256)
+    jwt_secret: SecretStr | None = None
+    jwks_url: str | None = None
+    jwt_audience: str | None = None
+    jwt_issuer: str | None = None
+    development: bool = False
+    """Accept well known secrets. Never on a machine that others can reach."""
+    master_key: SecretStr | None = None
+    """Base64 of the 32 bytes that wrap the learners' keys. Losing it loses their answers."""
+    body_limit: ByteSize = Field(default=ByteSize(1024 * 1024), ge=1024)
+    line_limit: ByteSize = Field(default=ByteSize(1024 * 1024), ge=1024)
+    append_timeout: float = Field(default=10.0, gt=0, le=3600)
+    """Seconds until a command that waits for the log is given up."""
+    read_timeout: float = Field(default=30.0, gt=0, le=3600)
+    """Seconds until the server ends a reading statement."""
+    pool_size: int = Field(default=8, ge=1, le=1000)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    log_format: Literal["auto", "json", "console"] = "auto"
+    log_queue: int = Field(default=10_000, ge=1)
+    """How many appends may wait in one process before more are turned away."""
+    idempotency_days: int = Field(default=7, ge=1, le=3650)
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_a_connection_string(cls, value: str | None) -> str | None:
+        # The library's own message quotes the text, and the text may hold a password.
+        if value is not None and not _is_conninfo(value):
+            raise ValueError(
+                "is not a PostgreSQL connection string,"
+                " such as postgresql://user:password@host:5432/gradelog"
+            )
+        return value
+
+    @field_validator("home")
+    @classmethod
+    def _is_absolute(cls, value: Path) -> Path:
+        try:
+            return value.expanduser().absolute()
+        except RuntimeError:
+            raise ValueError("names the home of a user that does not exist") from None
+
+    @field_validator("jwks_url")
+    @classmethod
+    def _is_a_web_address(cls, value: str | None) -> str | None:
+        if value is not None and re.fullmatch(r"https?://[^/\s]+(/\S*)?", value) is None:
+            raise ValueError("must be an http:// or https:// address")
+        return value
+
+    @field_validator("master_key")
+    @classmethod
+    def _is_a_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            decode_key(value.get_secret_value())
+        return value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _in_capitals(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # the framework's signature
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments first, then the environment as this module reads it."""
+        return init_settings, Environment(settings_cls)
+
+
+class Environment(PydanticBaseSettingsSource):
+    """The environment, in which ``X_FILE`` may stand for a secret ``X`` and empty means unset."""
+
+    def get_field_value(
+        self,
+        field: FieldInfo,  # noqa: ARG002  # the framework's signature
+        field_name: str,
+    ) -> tuple[Any, str, bool]:
+        """What the environment says about one field; what cannot be read counts as unset."""
+        variable = variable_of(field_name)
+        if value := os.environ.get(variable):
+            return value, field_name, False
+        if field_name in SECRET_FIELDS and (path := os.environ.get(variable + FILE)):
+            try:
+                return _first_of_file(path), field_name, False
+            except ValueError:  # told by _problems_of_environment
+                return None, field_name, False
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """All fields that the environment says something about."""
+        given = {
+            name: self.get_field_value(field, name)[0]
+            for name, field in self.settings_cls.model_fields.items()
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
+
+def read_settings() -> Settings:
+    """Read the environment.
+
+    Raises:
+        SettingsError: with everything that is wrong, not only the first.
+    """
+    problems = list(_problems_of_environment())
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        problems += [_sentence(problem) for problem in error.errors(include_url=False)]
+        raise SettingsError(*problems) from None
+    if problems:
+        raise SettingsError(*problems)
+    return settings
+
+
+def variable_of(field_name: str) -> str:
+    """The variable that sets a field."""
+    return "DATABASE_URL" if field_name == "database_url" else PREFIX + field_name.upper()
+
+
+def effective(settings: Settings) -> list[Effective]:
+    """What is in force and who said so, with every secret masked."""
+    return [
+        Effective(variable_of(name), _shown(getattr(settings, name)), _source(settings, name))
+        for name in type(settings).model_fields
+    ]
+
+
+def jwt_secret(settings: Settings) -> str | None:
+    """The secret that tokens are signed with; None if only the keys of a JWKS count.
+
+    With the embedded server there is one installation and its home, so a random secret is
+    made there once. With a database of its own there may be many machines, which must
+    agree, so somebody has to decide.
+
+    Raises:
+        SettingsError: the secret can be guessed, or there is none and none may be made.
+    """
+    if settings.jwt_secret is not None:
+        secret = settings.jwt_secret.get_secret_value()
+        if not settings.development:
+            _refuse_if_guessable(secret)
+        return secret
+    if settings.jwks_url is not None:
+        return None
+    if settings.development:
+        return DEVELOPMENT_SECRET
+    if settings.database_url is not None:
+        raise SettingsError(
+            "GRADELOG_JWT_SECRET: must be set when DATABASE_URL is, to a random text of"
+            f" {SHORTEST_SECRET} characters or more; or set GRADELOG_JWT_SECRET_FILE to a file"
+            " that holds it, or GRADELOG_JWKS_URL to where tokens' public keys are published"
+        )
+    secret = _kept_in_home(settings.home, "jwt-secret", secrets.token_urlsafe(48))
+    if len(secret) < SHORTEST_SECRET:
+        raise SettingsError(
+            f"{settings.home / 'jwt-secret'}: holds fewer than {SHORTEST_SECRET} characters;"
+            " delete it and a new secret is made"
+        )
+    return secret
+
+
+def master_key(settings: Settings) -> bytes:
+    """The 32 bytes that wrap the learners' keys.
+
+    Unlike the secret of tokens this does not depend on development when the data is ours
+    to keep: a key that changed with a flag would make answers unreadable.
+
+    Raises:
+        SettingsError: there is none and none may be made.
+    """
+    if settings.master_key is not None:
+        return decode_key(settings.master_key.get_secret_value())
+    if settings.database_url is None:
+        made = base64.b64encode(secrets.token_bytes(32)).decode()
+        try:
+            return decode_key(_kept_in_home(settings.home, "master-key", made))
+        except ValueError as error:
+            raise SettingsError(f"{settings.home / 'master-key'}: {error}") from None
+    if settings.development:
+        return DEVELOPMENT_MASTER_KEY
+    raise SettingsError(
+        "GRADELOG_MASTER_KEY: must be set when DATABASE_URL is, to the base64 of 32 random"
+        " bytes (openssl rand -base64 32); or set GRADELOG_MASTER_KEY_FILE to a file that holds it"
+    )
+
+
+def decode_key(text: str) -> bytes:
+    """The 32 bytes behind base64, in the usual or in the URL-safe alphabet.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    try:
+        key = base64.b64decode(text.translate(str.maketrans("-_", "+/")), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != 32:
+        raise ValueError("must be the base64 of exactly 32 bytes (openssl rand -base64 32)")
+    return key
+
+
+def make_home(home: Path) -> None:
+    """Make the home if it is not there.
+
+    Root's home is open to be passed through, because the embedded server does not run as
+    root and keeps its data inside; what is secret in it is closed file by file.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    home.mkdir(mode=0o755 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+
+
+def _problems_of_environment() -> Iterator[str]:
+    fields = {variable_of(name): name for name in Settings.model_fields}
+    files = {variable_of(name) + FILE for name in SECRET_FIELDS}
+    known = fields.keys() | files
+    for variable in sorted(os.environ):
+        if variable.upper().startswith(PREFIX) and variable not in known:
+            nearest = difflib.get_close_matches(variable.upper(), known, n=1, cutoff=0.0)
+            yield f"{variable}: no such setting; the nearest is {nearest[0]}"
+    for file_variable in sorted(files):
+        path = os.environ.get(file_variable)
+        if not path:
+            continue
+        variable = file_variable.removesuffix(FILE)
+        if os.environ.get(variable):
+            yield f"{variable}: is given twice, because {file_variable} is set too; unset one"
+            continue
+        try:
+            _first_of_file(path)
+        except ValueError as error:
+            yield f"{file_variable}: {error}"
+
+
+def _first_of_file(path: str) -> str:
+    try:
+        content = Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}") from None
+    except ValueError:
+        raise ValueError(f"cannot read {path}: it is not UTF-8 text") from None
+    if not content:
+        raise ValueError(f"{path} is empty")
+    return content
+
+
+def _sentence(problem: Any) -> str:
+    """One validation error, without the input: it may be a secret."""
+    name = str(problem["loc"][0]) if problem["loc"] else ""
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{variable_of(name)}: {message[:1].lower()}{message[1:]}"
+
+
+def _is_conninfo(value: str) -> bool:
+    try:
+        return bool(conninfo_to_dict(value))
+    except psycopg.ProgrammingError:
+        return False
+
+
+def _shown(value: object) -> str:
+    match value:
+        case None:
+            return "not set"
+        case SecretStr():
+            return MASK
+        case bool():
+            return "true" if value else "false"
+        case str():
+            masked = _URL_PASSWORD.sub(rf"\1:{MASK}@", value)
+            return _NAMED_PASSWORD.sub(rf"\1{MASK}", masked)
+        case _:
+            return str(int(value) if isinstance(value, ByteSize) else value)
+
+
+def _source(settings: Settings, name: str) -> str:
+    if name not in settings.model_fields_set:
+        return "default"
+    variable = variable_of(name)
+    if os.environ.get(variable):
+        return "environment"
+    if path := os.environ.get(variable + FILE):
+        return f"file {path}"
+    return "program"
+
+
+def _refuse_if_guessable(secret: str) -> None:
+    if secret.lower() in KNOWN_SECRETS:
+        problem = "is a well known example"
+    elif len(secret) < SHORTEST_SECRET:
+        problem = f"has fewer than {SHORTEST_SECRET} characters"
+    elif len(set(secret)) < FEWEST_CHARACTERS:
+        problem = "repeats the same few characters"
+    else:
+        return
+    raise SettingsError(
+        f"GRADELOG_JWT_SECRET: {problem}, so anybody could sign tokens;"
+        " use a random one (openssl rand -base64 48), or set GRADELOG_DEVELOPMENT=true"
+        " on a machine that nobody else can reach"
+    )
+
+
+def _kept_in_home(home: Path, name: str, proposal: str) -> str:
+    """The content of a private file, written once with the proposal of whoever comes first.
+
+    The file appears by a link, whole or not at all, so of several processes that start
+    together all read what one of them wrote.
+    """
+    path = home / name
+    try:
+        if not path.exists():
+            make_home(home)
+            with tempfile.NamedTemporaryFile("w", prefix=f".{name}-", dir=home) as file:
+                file.write(proposal + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+                with suppress(FileExistsError):
+                    path.hardlink_to(file.name)
+        return path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise SettingsError(
+            f"GRADELOG_HOME: cannot keep {name} in {home}: {error.strerror};"
+            " set GRADELOG_HOME to a directory that can be written"
+        ) from None

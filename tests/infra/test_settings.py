@@ -1,0 +1,338 @@
+"""What an operator may say, and how a wrong word is answered."""
+
+import base64
+import os
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from infra.settings import (
+    DEVELOPMENT_MASTER_KEY,
+    DEVELOPMENT_SECRET,
+    KNOWN_SECRETS,
+    MASK,
+    Settings,
+    SettingsError,
+    effective,
+    jwt_secret,
+    master_key,
+    read_settings,
+)
+
+DATABASE = "postgresql://teacher:hunter2@db.example.org:5432/gradelog"
+LONG_SECRET = "kX2v-9dQ4rT7_bWm1zLc8nHs5pYg3fJa"
+KEY = base64.b64encode(bytes(range(32))).decode()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for variable in list(os.environ):
+        if variable.startswith("GRADELOG_") or variable in {"DATABASE_URL", "DATABASE_URL_FILE"}:
+            monkeypatch.delenv(variable)
+    monkeypatch.setenv("GRADELOG_HOME", str(tmp_path / "home"))
+
+
+def problems() -> tuple[str, ...]:
+    with pytest.raises(SettingsError) as refused:
+        read_settings()
+    return refused.value.problems
+
+
+def test_nothing_has_to_be_set() -> None:
+    settings = read_settings()
+    assert settings.database_url is None
+    assert (settings.host, settings.port, settings.workers) == ("127.0.0.1", 8000, 1)
+    assert settings.development is False
+    assert settings.body_limit == 1024 * 1024
+
+
+def test_the_environment_sets_what_it_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", DATABASE)
+    monkeypatch.setenv("GRADELOG_PORT", "9000")
+    monkeypatch.setenv("GRADELOG_BODY_LIMIT", "2MiB")
+    monkeypatch.setenv("GRADELOG_LOG_LEVEL", "debug")
+    settings = read_settings()
+    assert settings.database_url == DATABASE
+    assert settings.port == 9000
+    assert settings.body_limit == 2 * 1024 * 1024
+    assert settings.log_level == "DEBUG"
+
+
+def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "")
+    monkeypatch.setenv("GRADELOG_PORT", "")
+    settings = read_settings()
+    assert settings.database_url is None
+    assert settings.port == 8000
+
+
+def test_settings_cannot_be_changed_afterwards() -> None:
+    settings = read_settings()
+    with pytest.raises(ValidationError):
+        settings.port = 1  # type: ignore[misc]
+
+
+def test_root_keeps_its_data_with_the_system_and_others_with_their_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("GRADELOG_HOME")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    expected = Path("/var/lib/gradelog") if os.geteuid() == 0 else tmp_path / "gradelog"
+    assert read_settings().home == expected
+
+
+def test_a_relative_home_does_not_follow_the_working_directory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GRADELOG_HOME", "here")
+    settings = read_settings()
+    monkeypatch.chdir("/")
+    assert settings.home == tmp_path / "here"
+
+
+def test_a_misspelt_variable_is_refused_with_the_nearest_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GRADELOG_JWT_SECERT", LONG_SECRET)
+    monkeypatch.setenv("gradelog_port", "1")
+    assert problems() == (
+        "GRADELOG_JWT_SECERT: no such setting; the nearest is GRADELOG_JWT_SECRET",
+        "gradelog_port: no such setting; the nearest is GRADELOG_PORT",
+    )
+
+
+def test_every_problem_is_told_at_once_and_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADELOG_PORT", "eighty")
+    monkeypatch.setenv("GRADELOG_WORKERS", "0")
+    monkeypatch.setenv("GRADELOG_READ_TIMEOUT", "inf")
+    monkeypatch.setenv("GRADELOG_NONSENSE", "1")
+    told = problems()
+    assert [problem.partition(":")[0] for problem in told] == [
+        "GRADELOG_NONSENSE",
+        "GRADELOG_PORT",
+        "GRADELOG_WORKERS",
+        "GRADELOG_READ_TIMEOUT",
+    ]
+    assert not any("\n" in problem for problem in told)
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://root:hunter2@db/grades", "hunter2", "postgresql://u:hunter2@db:port/x?a=b"]
+)
+def test_a_wrong_database_url_is_refused_without_repeating_its_password(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+    (problem,) = problems()
+    assert problem.startswith("DATABASE_URL: is not a PostgreSQL connection string")
+    assert "hunter2" not in problem
+
+
+def test_a_database_may_be_named_by_keywords(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "host=db dbname=gradelog password='hun ter2'")
+    values = {each.name: each.value for each in effective(read_settings())}
+    assert values["DATABASE_URL"] == f"host=db dbname=gradelog password={MASK}"
+
+
+def test_keys_are_fetched_from_the_web_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADELOG_JWKS_URL", "file:///etc/passwd")
+    assert problems() == ("GRADELOG_JWKS_URL: must be an http:// or https:// address",)
+
+
+# --- secrets in files -----------------------------------------------------------------------
+
+
+def test_a_secret_may_stand_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for variable, content in {
+        "GRADELOG_JWT_SECRET": LONG_SECRET,
+        "GRADELOG_MASTER_KEY": KEY,
+        "DATABASE_URL": DATABASE,
+    }.items():
+        file = tmp_path / variable
+        file.write_text(f"{content}\n")
+        monkeypatch.setenv(f"{variable}_FILE", str(file))
+    settings = read_settings()
+    assert jwt_secret(settings) == LONG_SECRET
+    assert master_key(settings) == bytes(range(32))
+    assert settings.database_url == DATABASE
+
+
+def test_only_secrets_may_stand_in_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADELOG_PORT_FILE", "/etc/hostname")
+    assert problems()[0].startswith("GRADELOG_PORT_FILE: no such setting")
+
+
+def test_a_secret_given_twice_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text(LONG_SECRET)
+    monkeypatch.setenv("GRADELOG_JWT_SECRET", LONG_SECRET)
+    monkeypatch.setenv("GRADELOG_JWT_SECRET_FILE", str(file))
+    (problem,) = problems()
+    assert problem.startswith("GRADELOG_JWT_SECRET: is given twice")
+
+
+def test_a_file_that_cannot_be_read_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    absent, empty, binary = tmp_path / "absent", tmp_path / "empty", tmp_path / "binary"
+    empty.touch()
+    binary.write_bytes(b"\xff\xfe")
+    monkeypatch.setenv("DATABASE_URL_FILE", str(absent))
+    monkeypatch.setenv("GRADELOG_JWT_SECRET_FILE", str(empty))
+    monkeypatch.setenv("GRADELOG_MASTER_KEY_FILE", str(binary))
+    assert problems() == (
+        f"DATABASE_URL_FILE: cannot read {absent}: No such file or directory",
+        f"GRADELOG_JWT_SECRET_FILE: {empty} is empty",
+        f"GRADELOG_MASTER_KEY_FILE: cannot read {binary}: it is not UTF-8 text",
+    )
+
+
+# --- what is in force -----------------------------------------------------------------------
+
+
+def test_what_is_in_force_is_shown_with_its_source_and_without_secrets(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "key"
+    file.write_text(KEY)
+    monkeypatch.setenv("DATABASE_URL", DATABASE)
+    monkeypatch.setenv("GRADELOG_JWT_SECRET", LONG_SECRET)
+    monkeypatch.setenv("GRADELOG_MASTER_KEY_FILE", str(file))
+    shown = {name: (value, source) for name, value, source in effective(read_settings())}
+    assert shown["DATABASE_URL"] == (
+        f"postgresql://teacher:{MASK}@db.example.org:5432/gradelog",
+        "environment",
+    )
+    assert shown["GRADELOG_JWT_SECRET"] == (MASK, "environment")
+    assert shown["GRADELOG_MASTER_KEY"] == (MASK, f"file {file}")
+    assert shown["GRADELOG_PORT"] == ("8000", "default")
+    assert shown["GRADELOG_JWKS_URL"] == ("not set", "default")
+    assert len(shown) == len(Settings.model_fields)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:hunter2@h1:1,h2:2/db",
+        "postgresql://u:hunter2%40@h/db?sslmode=require",
+        "postgresql://h/db?user=u&password=hunter2&sslmode=require",
+        "postgresql://h/db?user=u&sslpassword=hunter2",
+        "postgresql://u:p@hunter2@h/db",
+        "host=h password=hunter2",
+        r"host=h password='hunter2\'hunter2' dbname=d",
+    ],
+)
+def test_no_spelling_of_a_password_is_shown(url: str) -> None:
+    settings = Settings(database_url=url)
+    assert "hunter2" not in effective(settings)[0].value
+    assert "hunter2" not in repr(settings)
+
+
+# --- the secret of tokens -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("secret", ["short", "x" * 31, "a" * 64, "abc" * 20, *KNOWN_SECRETS])
+def test_a_secret_that_can_be_guessed_is_refused(secret: str) -> None:
+    settings = Settings.model_validate({"jwt_secret": secret})
+    with pytest.raises(SettingsError, match="anybody could sign tokens"):
+        jwt_secret(settings)
+
+
+def test_a_known_secret_is_refused_in_any_spelling() -> None:
+    settings = Settings.model_validate({"jwt_secret": DEVELOPMENT_SECRET.upper()})
+    with pytest.raises(SettingsError, match="well known example"):
+        jwt_secret(settings)
+
+
+def test_development_takes_any_secret() -> None:
+    settings = Settings.model_validate({"jwt_secret": "secret", "development": True})
+    assert jwt_secret(settings) == "secret"
+
+
+def test_development_has_a_secret_of_its_own() -> None:
+    assert jwt_secret(Settings(development=True)) == DEVELOPMENT_SECRET
+
+
+def test_a_refusal_does_not_repeat_the_secret() -> None:
+    settings = Settings.model_validate({"jwt_secret": "hunter2"})
+    with pytest.raises(SettingsError) as refused:
+        jwt_secret(settings)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_published_keys_make_a_secret_unnecessary() -> None:
+    settings = Settings(database_url=DATABASE, jwks_url="https://lms.example.org/jwks.json")
+    assert jwt_secret(settings) is None
+
+
+def test_with_a_database_of_its_own_somebody_has_to_choose_the_secret() -> None:
+    with pytest.raises(SettingsError, match="GRADELOG_JWT_SECRET: must be set") as refused:
+        jwt_secret(Settings(database_url=DATABASE))
+    assert "GRADELOG_JWKS_URL" in str(refused.value)
+
+
+def test_the_embedded_server_comes_with_a_random_secret_that_stays() -> None:
+    settings = Settings()
+    secret = jwt_secret(settings)
+    assert secret is not None
+    assert len(secret) >= 32
+    assert jwt_secret(Settings()) == secret
+    file = settings.home / "jwt-secret"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert [path.name for path in settings.home.iterdir()] == ["jwt-secret"]
+
+
+def test_all_who_ask_first_get_the_same_secret() -> None:
+    settings = Settings()
+    with ThreadPoolExecutor(16) as threads:
+        found = set(threads.map(lambda _: jwt_secret(settings), range(64)))
+    assert len(found) == 1
+
+
+def test_a_damaged_secret_is_refused(tmp_path: Path) -> None:
+    settings = Settings()
+    settings.home.mkdir()
+    (settings.home / "jwt-secret").touch()
+    with pytest.raises(SettingsError, match="holds fewer than 32 characters"):
+        jwt_secret(settings)
+
+
+def test_a_home_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingsError, match="GRADELOG_HOME: cannot keep jwt-secret in"):
+        jwt_secret(Settings(home=tmp_path / "file" / "home"))
+
+
+# --- the key that wraps learners' keys ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "key", ["", "abc", base64.b64encode(b"x" * 31).decode(), "é" * 44, "=" * 44]
+)
+def test_a_master_key_is_32_bytes(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    with pytest.raises(ValidationError, match="base64 of exactly 32 bytes"):
+        Settings.model_validate({"master_key": key})
+
+
+def test_a_master_key_may_be_written_for_addresses() -> None:
+    key = bytes([251, 255] * 16)
+    settings = Settings.model_validate({"master_key": base64.urlsafe_b64encode(key).decode()})
+    assert master_key(settings) == key
+
+
+@pytest.mark.parametrize("development", [True, False])
+def test_the_embedded_server_keeps_one_master_key_whatever_the_mode(*, development: bool) -> None:
+    key = master_key(Settings())
+    assert len(key) == 32
+    assert master_key(Settings(development=development)) == key
+
+
+def test_with_a_database_of_its_own_somebody_has_to_choose_the_master_key() -> None:
+    with pytest.raises(SettingsError, match="GRADELOG_MASTER_KEY: must be set"):
+        master_key(Settings(database_url=DATABASE))
+    assert master_key(Settings(database_url=DATABASE, development=True)) == DEVELOPMENT_MASTER_KEY
+    assert len(DEVELOPMENT_MASTER_KEY) == 32
