@@ -39,3 +39,7 @@ class OutcomeUnknownError(Exception):
 
     Never sent again blindly: the same command with the same idempotency key settles it.
     """
+
+
+class KeyDestroyedError(Exception):
+    """What a learner wrote cannot be read any more: the learner was erased."""

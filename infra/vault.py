@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.keywrap import (
 )
 from psycopg import AsyncConnection, Connection
 
+from domain.errors import KeyDestroyedError
 from infra.batching import Batcher
 from infra.postgres import Row, Session, fetch_all
 
@@ -45,11 +46,7 @@ ON CONFLICT (subject) DO NOTHING
 
 
 class VaultError(Exception):
-    """A sealed text cannot be opened, although its key is there."""
-
-
-class KeyDestroyedError(VaultError):
-    """The key of a sealed text is gone: its learner was erased."""
+    """A sealed text or a key does not open as it should."""
 
 
 class Vault:
