@@ -23,7 +23,7 @@ import structlog
 from domain.application import Appended, Claim, ClaimTakenError, StreamConflictError
 from domain.errors import OutcomeUnknownError, UnavailableError
 from infra.log import arrays
-from infra.log.channel import Channel
+from infra.log.channel import Channel, NotSentError
 
 logger = structlog.get_logger(__name__)
 
@@ -283,7 +283,7 @@ class Appender:
             try:
                 rows = await self._channel.run(FIND_STORED, arguments, deadline=deadline)
                 return {row[0].bytes: Appended(row[1], row[2]) for row in rows}
-            except (psycopg.Error, TimeoutError) as error:
+            except (NotSentError, psycopg.Error, TimeoutError) as error:
                 if asyncio.get_running_loop().time() + PAUSE_BEFORE_RETRY >= deadline:
                     unknown = OutcomeUnknownError(_LOST)
                     unknown.__cause__ = error
@@ -305,10 +305,15 @@ class Appender:
         loop = asyncio.get_running_loop()
         sent = False
         while True:
-            resent, sent = sent, True
             try:
                 rows = await self._channel.run(APPEND, arguments, deadline=deadline)
+            except NotSentError as error:
+                if loop.time() + PAUSE_BEFORE_RETRY >= deadline:
+                    if sent:
+                        raise OutcomeUnknownError(_LOST) from error
+                    raise UnavailableError(str(error)) from error
             except (psycopg.Error, TimeoutError) as error:
+                sent = True
                 if isinstance(error, psycopg.Error) and self._channel.usable:
                     # The server itself said no, on a connection that goes on.
                     code = error.sqlstate or ""
@@ -320,8 +325,8 @@ class Appender:
                     raise OutcomeUnknownError(_LOST) from error
             else:
                 head, at, stale, claimed = rows[0]
-                self.figures.resent += resent
-                return _Reply(head, at, frozenset(stale or ()), frozenset(claimed or ())), resent
+                self.figures.resent += sent
+                return _Reply(head, at, frozenset(stale or ()), frozenset(claimed or ())), sent
             await asyncio.sleep(PAUSE_BEFORE_RETRY)
 
 

@@ -21,6 +21,10 @@ from infra.postgres import Row, options, parameters
 _GOOD: Final = frozenset({ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK})
 
 
+class NotSentError(Exception):
+    """No connection could be opened: the statement never left this process."""
+
+
 class Channel:
     """A connection for one task at a time; opened when needed, and again when it broke."""
 
@@ -57,6 +61,7 @@ class Channel:
         Any error but one that the server answered with leaves the connection closed.
 
         Raises:
+            NotSentError: the statement was not sent.
             psycopg.Error: the server refused, or the connection broke.
             TimeoutError: no answer before ``deadline``, a time of the event loop.
         """
@@ -90,10 +95,13 @@ class Channel:
             await connection.close()
 
     async def _open(self, deadline: float) -> PGconn:
-        async with asyncio.timeout_at(deadline):
-            self._connection = await AsyncConnection.connect(
-                self._dsn, autocommit=True, **self._parameters
-            )
+        try:
+            async with asyncio.timeout_at(deadline):
+                self._connection = await AsyncConnection.connect(
+                    self._dsn, autocommit=True, **self._parameters
+                )
+        except (psycopg.Error, TimeoutError) as error:
+            raise NotSentError(f"the database does not answer: {error}") from error
         self._pgconn = self._connection.pgconn
         self._pgconn.nonblocking = 1
         asyncio.get_running_loop().add_reader(self._pgconn.socket, self._readable)

@@ -12,6 +12,7 @@ from domain.application import Appended, Claim, HeldClaim
 from domain.events import Event, Provenance, Recorded
 from infra.batching import Batcher
 from infra.log.appender import Appender, EncodedEvent, Figures, new_event_ids
+from infra.log.bell import Bell
 from infra.log.codec import (
     decode_event,
     decode_rows,
@@ -65,6 +66,7 @@ class PostgresLog:
         self._claim_batches = Batcher(self._find_claims)
         self._id_batches = Batcher(self._take_ids)
         self._reading = asyncio.Lock()
+        self._bell = Bell(dsn)
 
     @property
     def figures(self) -> Figures:
@@ -74,6 +76,7 @@ class PostgresLog:
     async def close(self) -> None:
         """Send what is waiting and close the connections."""
         await self._appender.close()
+        await self._bell.close()
         await self._reads.close()
         await self._ids.close()
 
@@ -121,9 +124,11 @@ class PostgresLog:
         releases: Sequence[str] = (),
     ) -> Appended:
         """Store events that are encoded already."""
-        return await self._appender.append(
+        appended = await self._appender.append(
             events, metadata=metadata, claims=claims, releases=releases
         )
+        self._bell.ring()
+        return appended
 
     async def read_recorded_stream(
         self, stream_id: UUID, *, until: int = LAST_POSITION

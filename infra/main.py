@@ -1,0 +1,55 @@
+"""The wiring: the one place that knows everybody."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+
+from api.backend import Backend
+from domain.submissions.application import Submissions
+from infra.embedded import EmbeddedPostgres
+from infra.log.postgres_log import PostgresLog
+from infra.migrate import migrate
+from infra.reads import PostgresReads
+from infra.settings import Settings, master_key
+from infra.vault import Vault
+
+
+def now() -> datetime:
+    """The clock of this process."""
+    return datetime.now(UTC)
+
+
+@contextmanager
+def database(settings: Settings) -> Iterator[str]:
+    """The database of these settings, up to date: given, or embedded and started.
+
+    Yields:
+        its connection string.
+
+    Raises:
+        EmbeddedPostgresError: the embedded server cannot start.
+        MigrationError: the database cannot be brought up to date.
+    """
+    with ExitStack() as stack:
+        dsn = settings.database_url
+        if dsn is None:
+            dsn = stack.enter_context(EmbeddedPostgres(settings.home)).dsn
+        migrate(dsn)
+        yield dsn
+
+
+@asynccontextmanager
+async def open_backend(settings: Settings, dsn: str) -> AsyncIterator[Backend]:
+    """Everything behind the interfaces, for the running event loop."""
+    log = PostgresLog(dsn, timeout=settings.append_timeout, queue=settings.log_queue)
+    vault = Vault(dsn, master_key=master_key(settings), timeout=settings.append_timeout)
+    reads = PostgresReads(dsn, size=settings.pool_size, statement_timeout=settings.read_timeout)
+    await reads.open()
+    try:
+        yield Backend(
+            submissions=Submissions(log, now, vault), reads=reads, events=log, vault=vault
+        )
+    finally:
+        await reads.close()
+        await vault.close()
+        await log.close()
