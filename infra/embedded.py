@@ -321,12 +321,15 @@ class EmbeddedPostgres:
 
     def _running(self, wheel: Wheel) -> str:
         self._settle(wheel)
-        if self._postmaster() is None:
+        found = self._postmaster()
+        if found is None:
             self._launch()
-        self._wait(self._is_ready, "start")
+        else:
+            # Perhaps whoever started it was killed before it was ready.
+            self._wait(lambda: self._is_ready() or not _serves(found.pid, self._data), "start")
         postmaster = self._postmaster()
         if postmaster is None:
-            raise EmbeddedPostgresError(self._failure("stopped while it was starting", 0))
+            raise EmbeddedPostgresError(self._failure("ended while it was starting", 0))
         self._make_database(postmaster)
         return _dsn(postmaster.socket_directory, DATABASE)
 
@@ -411,7 +414,7 @@ class EmbeddedPostgres:
     def _initialise(self, fresh: Path) -> None:
         for locale in ("C.UTF-8", "C"):  # not every system has the first
             done = self._run(
-                "initdb",
+                str(self._bin / "initdb"),
                 *("-D", str(fresh), "-U", USER),
                 *("--encoding=UTF8", f"--locale={locale}"),
                 *("--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
@@ -432,44 +435,50 @@ class EmbeddedPostgres:
         )
 
     def _launch(self) -> None:
-        self._forget_foreign_pid()
-        self._configure()
+        sockets = self._socket_directory()
+        self._forget_foreign_pids(sockets)
+        self._configure(sockets)
+        with suppress(FileNotFoundError):
+            if self.log.stat().st_size > LARGEST_LOG:
+                self.log.replace(self.log.with_suffix(".log.1"))
         deadline = time.monotonic() + self._start_limit
         while True:
-            with suppress(FileNotFoundError):
-                if self.log.stat().st_size > LARGEST_LOG:
-                    self.log.replace(self.log.with_suffix(".log.1"))
-            log = self._opened("postgres.log")
-            try:
-                begin = os.lseek(log, 0, os.SEEK_END)
-                done = self._run(
-                    "pg_ctl",
-                    *("-D", str(self._data), "-s", "-w", "-t", str(int(self._start_limit))),
-                    "start",
-                    stdout=log,
-                    stderr=log,
-                )
-            finally:
-                _close(log)
-            if done.returncode == 0:
-                return
+            begin, pid = self._spawn()
+            self._wait(lambda pid=pid: self._is_ready() or not _serves(pid, self._data), "start")
             if self._postmaster() is not None:
-                raise _StillStartingError(
-                    f"the embedded PostgreSQL of {self._home} is not ready after"
-                    f" {self._start_limit:.0f} seconds, perhaps because it recovers from a crash;"
-                    f" try again in a while, and see {self.log}"
-                )
+                return
             # After a crash of the server alone its children need a moment to notice.
             if "still in use" not in self._logged(begin) or time.monotonic() > deadline:
                 raise EmbeddedPostgresError(self._failure("did not start", begin))
             time.sleep(0.1)
+
+    def _spawn(self) -> tuple[int, int]:
+        """Start the server as nobody's child; return where its log begins and its number.
+
+        The shell in between ends at once, so a dead server is buried by the system and not
+        left to us. ``pg_ctl start`` does the same, but lets its shell read the path.
+        """
+        log = self._opened("postgres.log")
+        try:
+            begin = os.lseek(log, 0, os.SEEK_END)
+            script = '"$0" -D "$1" >&2 & echo $!'
+            done = self._run(
+                *("/bin/sh", "-c", script, str(self._bin / "postgres"), str(self._data)),
+                stdout=subprocess.PIPE,
+                stderr=log,
+            )
+        finally:
+            _close(log)
+        if done.returncode != 0:
+            raise EmbeddedPostgresError(self._failure("did not start", begin))
+        return begin, int(done.stdout)
 
     def _stop(self, mode: StopMode) -> None:
         postmaster = self._postmaster()
         if postmaster is None:
             return
         done = self._run(
-            "pg_ctl",
+            str(self._bin / "pg_ctl"),
             *("-D", str(self._data), "-s", "-w", "-t", str(int(STOP_LIMIT)), "-m", mode),
             "stop",
             stdout=subprocess.PIPE,
@@ -483,9 +492,9 @@ class EmbeddedPostgres:
             with suppress(OSError):
                 Path(postmaster.socket_directory).rmdir()
 
-    def _configure(self) -> None:
+    def _configure(self, sockets: Path) -> None:
         """Write our part of the configuration, as the owner of the data would."""
-        text = CONFIGURATION.format(port=PORT, sockets=_quoted(str(self._socket_directory())))
+        text = CONFIGURATION.format(port=PORT, sockets=_quoted(str(sockets)))
         path = self._data / "gradelog.conf"
         fresh = self._data / f"gradelog.conf.{secrets.token_hex(4)}"
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
@@ -546,24 +555,24 @@ class EmbeddedPostgres:
 
     def _is_ready(self) -> bool:
         postmaster = self._postmaster()
-        return postmaster is None or postmaster.ready
+        return postmaster is not None and postmaster.ready
 
-    def _forget_foreign_pid(self) -> None:
-        """Remove a left-over ``postmaster.pid`` whose number another process has now.
+    def _forget_foreign_pids(self, sockets: Path) -> None:
+        """Remove left-over lock files whose number another process has now.
 
         A server refuses to start while the number is taken, and after a crash of the machine
-        or in a new container it usually is. Numbers that nobody has it sorts out by itself,
-        and better: it also checks for orphans of the old server.
+        or in a new container it usually is; or its own dead body has it, until somebody
+        buries it. Numbers that nobody has it sorts out by itself, and better: it also checks
+        for orphans of the old server.
         """
-        path = self._data / "postmaster.pid"
-        try:
-            pid = abs(int(path.read_text().partition("\n")[0]))
-            os.kill(pid, 0)
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            return
-        except ValueError:
-            pass  # a crash of the machine emptied it
-        path.unlink()
+        for path in (self._data / "postmaster.pid", sockets / f".s.PGSQL.{PORT}.lock"):
+            try:
+                os.kill(abs(int(path.read_text().partition("\n")[0])), 0)
+            except (FileNotFoundError, ProcessLookupError, PermissionError):
+                continue
+            except ValueError:
+                pass  # a crash of the machine emptied it
+            path.unlink()
 
     def _make_database(self, postmaster: Postmaster) -> None:
         try:
@@ -590,17 +599,15 @@ class EmbeddedPostgres:
                 )
             time.sleep(0.02)
 
-    def _run(
-        self, program: str, *arguments: str, stdout: int, stderr: int
-    ) -> subprocess.CompletedProcess[str]:
-        """Run one of PostgreSQL's programs as the owner of the data.
+    def _run(self, *command: str, stdout: int, stderr: int) -> subprocess.CompletedProcess[str]:
+        """Run a program as the owner of the data.
 
         In a session of its own, so that Ctrl-C in the terminal reaches us and not the server.
         Without our environment, whose PG variables would be obeyed.
         """
         identity = {} if self._account is None else self._account.identity()
         return subprocess.run(  # noqa: S603  # our own program and arguments
-            [str(self._bin / program), *arguments],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=stderr,

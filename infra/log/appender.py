@@ -30,6 +30,10 @@ logger = structlog.get_logger(__name__)
 MAX_BATCH_EVENTS: Final = 4000
 MAX_BATCH_BYTES: Final = 8 * 1024 * 1024
 PAUSE_BEFORE_RETRY: Final = 0.05
+QUEUE_SHARE: Final = 0.5
+"""Part of a caller's time after which an append that was not sent is given up."""
+SERVER_SHARE: Final = 0.4
+"""Part of a caller's time that the server may take for a batch."""
 
 APPEND: Final = """
 SELECT head, at, stale, claimed FROM append_events(
@@ -127,7 +131,11 @@ class Appender:
             timeout: seconds after which a caller gets an answer, whatever happens.
             queue: how many appends may wait.
         """
-        self._channel = Channel(dsn, statement_timeout=timeout, name="gradelog appender")
+        # The server gives up well before the caller does, so that a lock which is held for
+        # too long is a clear no and not an unknown outcome.
+        self._channel = Channel(
+            dsn, statement_timeout=timeout * SERVER_SHARE, name="gradelog appender"
+        )
         self._timeout = timeout
         self._queue = queue
         self._pending: deque[_Waiting] = deque()
@@ -214,7 +222,7 @@ class Appender:
             waiting = pending.popleft()
             if waiting.answer.done():  # its caller has gone
                 continue
-            if waiting.deadline <= now:
+            if waiting.deadline - self._timeout * (1 - QUEUE_SHARE) <= now:
                 waiting.fail(UnavailableError("waited too long for the log; nothing was stored"))
                 continue
             if batch and (

@@ -200,7 +200,7 @@ def test_a_long_path_to_the_home_is_no_obstacle(open_place: Path) -> None:
 
 
 def test_a_home_may_have_spaces_and_quotes_in_its_name(open_place: Path) -> None:
-    home = open_place / """it's "our" home, 100%"""
+    home = open_place / """it's "our" $(home), 100%"""
     with EmbeddedPostgres(home, service_home=open_place / "service") as running:
         assert running.data == home / "postgres"
         assert ask(running.dsn, "SELECT 1") == "1"

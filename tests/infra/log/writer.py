@@ -1,0 +1,60 @@
+"""A writer process: appends to streams of its own and to streams it shares with others.
+
+Prints one JSON line for each acknowledged append. Arguments: database, number of tasks,
+appends of each task (0: without end), number of shared streams.
+"""
+
+import asyncio
+import json
+import sys
+from uuid import UUID, uuid4, uuid5
+
+import uvloop
+
+from domain.application import StreamConflictError
+from infra.log.postgres_log import PostgresLog
+from tests.infra.log.support import events
+
+SHARED = UUID("3b0d3bb2-9fd6-4d0a-8a52-8c1f1a4f4f11")
+
+
+async def write(dsn: str, tasks: int, appends: int, shared: int) -> None:
+    log = PostgresLog(dsn)
+    versions: dict[UUID, int] = {}
+
+    async def task(number: int) -> None:
+        done = 0
+        while not appends or done < appends:
+            if shared and done % 3 == 0:
+                stream = uuid5(SHARED, str((number + done) % shared))
+                version = versions.get(stream, 0) + 1
+                batch = events(stream, version)
+            else:
+                stream = uuid4()
+                batch = events(stream, 1, 2, 3)
+            try:
+                appended = await log.append_encoded(batch)
+            except StreamConflictError:
+                # Somebody else has stored that very version: try the next one.
+                versions[stream] = max(versions.get(stream, 0), batch[0].version)
+                continue
+            versions[stream] = max(versions.get(stream, 0), batch[-1].version)
+            done += 1
+            print(
+                json.dumps(
+                    {
+                        "position": appended.first_position,
+                        "stream": str(stream),
+                        "version": batch[0].version,
+                        "count": len(batch),
+                    }
+                ),
+                flush=True,
+            )
+
+    await asyncio.gather(*(task(number) for number in range(tasks)))
+    await log.close()
+
+
+if __name__ == "__main__":
+    uvloop.run(write(sys.argv[1], *map(int, sys.argv[2:5])))
