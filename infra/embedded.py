@@ -23,6 +23,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, NamedTuple, Self
@@ -326,7 +327,7 @@ class EmbeddedPostgres:
             self._launch()
         else:
             # Perhaps whoever started it was killed before it was ready.
-            self._wait(lambda: self._is_ready() or not _serves(found.pid, self._data), "start")
+            self._wait(partial(self._is_settled, found.pid), "start")
         postmaster = self._postmaster()
         if postmaster is None:
             raise EmbeddedPostgresError(self._failure("ended while it was starting", 0))
@@ -444,7 +445,7 @@ class EmbeddedPostgres:
         deadline = time.monotonic() + self._start_limit
         while True:
             begin, pid = self._spawn()
-            self._wait(lambda pid=pid: self._is_ready() or not _serves(pid, self._data), "start")
+            self._wait(partial(self._is_settled, pid), "start")
             if self._postmaster() is not None:
                 return
             # After a crash of the server alone its children need a moment to notice.
@@ -504,7 +505,7 @@ class EmbeddedPostgres:
         fresh.replace(path)
 
     def _socket_directory(self) -> Path:
-        """The data directory, which only its owner enters; if its path is too long, a stand-in."""
+        """The data directory, which only its owner enters; or a stand-in."""
         name = f".s.PGSQL.{PORT}.lock"
         digest = hashlib.sha256(os.fsencode(self._data)).hexdigest()[:16]
         places = [self._data]
@@ -514,8 +515,8 @@ class EmbeddedPostgres:
             places += [Path(runtime) / f"gradelog-{digest}"]
         places += [Path("/tmp") / f"gradelog-{digest}"]  # noqa: S108  # checked to be ours
         for place in places:
-            if len(os.fsencode(place / name)) >= LONGEST_SOCKET_PATH:
-                continue
+            if len(os.fsencode(place / name)) >= LONGEST_SOCKET_PATH or "," in str(place):
+                continue  # in a connection string a comma would stand between two hosts
             if place == self._data or self._is_private(place):
                 return place
         raise EmbeddedPostgresError(
@@ -553,9 +554,10 @@ class EmbeddedPostgres:
         ready = len(lines) > 7 and lines[7].strip() == "ready"
         return Postmaster(pid, lines[4] if ready else "", ready)
 
-    def _is_ready(self) -> bool:
+    def _is_settled(self, pid: int) -> bool:
+        """Whether a server that was starting is ready or dead."""
         postmaster = self._postmaster()
-        return postmaster is not None and postmaster.ready
+        return postmaster.ready if postmaster is not None else not _serves(pid, self._data)
 
     def _forget_foreign_pids(self, sockets: Path) -> None:
         """Remove left-over lock files whose number another process has now.

@@ -224,7 +224,8 @@ class _Importing:
             else:
                 self._count_present(result, same=before.payload == result.fingerprint)
         if new:
-            prepared = [await self._prepared(result) for result in new]
+            # Side by side, so that the keys of all new learners are made together.
+            prepared = await asyncio.gather(*(self._prepared(result) for result in new))
             outcomes = await self.submissions.execute_all(prepared, provenance=PROVENANCE)
             for result, outcome in zip(new, outcomes, strict=True):
                 self._count(result, outcome)

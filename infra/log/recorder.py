@@ -7,7 +7,8 @@ events to the group-commit appender.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, LiteralString
 from uuid import UUID
 
@@ -29,7 +30,7 @@ from infra.engine import Engine
 from infra.log.appender import EncodedEvent, new_event_ids
 from infra.log.codec import encode_provenance
 from infra.log.postgres_log import PostgresLog
-from infra.postgres import Row
+from infra.postgres import LOG_SCHEMA, Row, pool
 
 SELECT_EVENTS: Final = """
 SELECT stream_id, version, type, data FROM events
@@ -90,7 +91,8 @@ class LogRecorder(ApplicationRecorder):
             raise IntegrityError(*conflict.args) from conflict
         except (UnavailableError, OutcomeUnknownError) as error:
             raise OperationalError(str(error)) from error
-        return range(appended.first_position, appended.first_position + len(encoded))
+        first = appended.first_position
+        return list(range(first, first + len(encoded)))
 
     def select_events(
         self,
@@ -146,6 +148,20 @@ class LogRecorder(ApplicationRecorder):
     ) -> "Subscription[ApplicationRecorder]":
         """Follow the log from a position on; blocks at its head until there is more."""
         return LogSubscription(self, gt, topics)
+
+
+@contextmanager
+def open_recorder(dsn: str, *, timeout: float = 10.0, size: int = 8) -> Iterator[LogRecorder]:
+    """A recorder on the log of a database, with an engine and a pool of its own."""
+    engine = Engine(limit=timeout)
+    log = PostgresLog(dsn, timeout=timeout)
+    reads = pool(dsn, size=size, statement_timeout=timeout, search_path=(LOG_SCHEMA,))
+    try:
+        with reads:
+            yield LogRecorder(engine, log, reads)
+    finally:
+        engine.run(log.close)
+        engine.close()
 
 
 class LogSubscription(Subscription[ApplicationRecorder]):

@@ -1,0 +1,1 @@
+"""The interfaces over HTTP: one Starlette application, one module an interface."""
