@@ -5,9 +5,11 @@ signature is verified here. What a caller may do is told by the token alone: glo
 scopes of a service, roles in courses, or being the learner whose work it is.
 """
 
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -170,7 +172,7 @@ class Tokens:
     async def _verified(self, token: str) -> dict[str, Any]:
         try:
             header = jwt.get_unverified_header(token)
-            algorithm = header.get("alg")
+            algorithm = str(header.get("alg"))
             key = await self._key(algorithm, header)
             claims: dict[str, Any] = jwt.decode(
                 token,
@@ -192,7 +194,7 @@ class Tokens:
         self._check(claims)
         return claims
 
-    async def _key(self, algorithm: object, header: Mapping[str, Any]) -> Any:
+    async def _key(self, algorithm: str, header: Mapping[str, Any]) -> Any:
         """The key for a token of this header: secrets and public keys never stand in for another."""
         if "crit" in header:
             raise UnauthenticatedError("the token has critical extensions that are not known here")
@@ -324,12 +326,11 @@ def _moment(claims: Mapping[str, Any], name: str, *, required: bool = False) -> 
     value = claims.get(name)
     if value is None and not required:
         return 0.0
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:  # noqa: PLR0124 - NaN
-        raise UnauthenticatedError(f"the token needs a number as {name}")
-    try:
-        return float(value)
-    except OverflowError:
-        raise UnauthenticatedError(f"the token needs a number as {name}") from None
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        with suppress(OverflowError):
+            if math.isfinite(seconds := float(value)):
+                return seconds
+    raise UnauthenticatedError(f"the token needs a number as {name}")
 
 
 def _texts(value: object) -> list[str]:

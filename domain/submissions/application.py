@@ -56,6 +56,8 @@ SUBMISSION_IDS = "submission_ids"
 SCORE_IDS = "score_ids"
 TEAM_SUBMISSION_IDS = "team_submission_ids"
 
+REMEMBERED_SUBMISSIONS = 50_000
+
 
 class Vault(Protocol):
     """Encrypts what a learner wrote with that learner's key."""
@@ -107,6 +109,7 @@ class Submissions(Application):
     def __init__(self, log: Log, clock: Clock, vault: Vault) -> None:
         super().__init__(log, clock)
         self._vault = vault
+        self._items_of: dict[UUID, UUID] = {}
 
     # --- one learner ------------------------------------------------------------------------
 
@@ -248,11 +251,9 @@ class Submissions(Application):
         found_uuid = _parsed_uuid(submission_uuid)
         now = self._clock()
         if stream_id is None:
-            claim = submission_claim(found_uuid)
-            held = (await self._log.find_claims([claim])).get(claim)
-            if held is None or held.stream_id is None:
-                raise SubmissionNotFoundError(f"No submission matching uuid {submission_uuid}")
-            stream_id = held.stream_id
+            stream_id = await self._stream_of_submission(found_uuid)
+        if stream_id is None:
+            raise SubmissionNotFoundError(f"No submission matching uuid {submission_uuid}")
 
         async def decide(work: Work) -> ScoreSet:
             item = work.find(StudentItem, stream_id)
@@ -536,6 +537,23 @@ class Submissions(Application):
         return await self._execute_on_team(team_submission_uuid, decide, provenance)
 
     # --- shared -----------------------------------------------------------------------------
+
+    async def _stream_of_submission(self, submission_uuid: UUID) -> UUID | None:
+        """The student item of a submission: it never moves, so it is remembered."""
+        known = self._items_of.get(submission_uuid)
+        if known is not None:
+            return known
+        claim = submission_claim(submission_uuid)
+        held = (await self._log.find_claims([claim])).get(claim)
+        if held is None or held.stream_id is None:
+            return None
+        self._remember_item(submission_uuid, held.stream_id)
+        return held.stream_id
+
+    def _remember_item(self, submission_uuid: UUID, stream_id: UUID) -> None:
+        while len(self._items_of) >= REMEMBERED_SUBMISSIONS:
+            del self._items_of[next(iter(self._items_of))]
+        self._items_of[submission_uuid] = stream_id
 
     async def _item_for_submission(
         self, work: Work, key: StudentItemKey, at: datetime

@@ -16,9 +16,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from domain.application import Command, Done, HeldClaim, Idempotency, Work
 from domain.errors import DomainError, IdempotencyKeyReusedError
@@ -54,7 +55,7 @@ _EMPTY: Final = frozenset({"", "?"})
 """How a missing value is written; the original files have the question mark."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Assessment:
     """An item of a course: what all its submissions have in common."""
 
@@ -64,9 +65,13 @@ class Assessment:
     item_id: str
     start: datetime
 
+    @cached_property
+    def told(self) -> str:
+        """All of it as text, for the digests of the rows."""
+        return f"{self.kind}|{self.course_id}|{self.item_id}|{self.start.isoformat()}"
 
-@dataclass(frozen=True, slots=True)
-class Result:
+
+class Result(NamedTuple):
     """One row of ``studentAssessment``, checked."""
 
     line: int
@@ -76,15 +81,13 @@ class Result:
     is_banked: bool
     score: int | None
 
-    @property
-    def key(self) -> str:
-        """What makes the row the same row in another run."""
-        return f"oulad:{self.assessment.id}:{self.student_id}"
+    key: str
+    """What makes the row the same row in another run."""
 
     @property
     def fingerprint(self) -> bytes:
         """Digest of everything that goes into the events."""
-        told = f"{self.assessment}|{self.day}|{self.is_banked}|{self.score}"
+        told = f"{self.assessment.told}|{self.day}|{self.is_banked}|{self.score}"
         return hashlib.blake2b(told.encode(), digest_size=16).digest()
 
     @property
@@ -163,7 +166,8 @@ class Dataset:
                 whole = _WHOLE.fullmatch(score)
                 if whole is None or (points := int(whole[1])) > POINTS_POSSIBLE:
                     table.refuse(line, "score", score, "a whole number from 0 to 100")
-            yield Result(line, assessment, student_id, number, banked == "1", points)
+            key = f"oulad:{assessment_id}:{student_id}"
+            yield Result(line, assessment, student_id, number, banked == "1", points, key)
 
     def place(self, result: Result) -> str:
         """Where a row stands, for people."""
@@ -213,6 +217,7 @@ class _Importing:
     submissions: Submissions
     log: ClaimReader
     report: Report
+    known: set[str] = field(default_factory=set)
 
     async def carry_out(self, window: Sequence[Result]) -> int:
         held = await self.log.find_claims([result.key for result in window])
@@ -224,13 +229,22 @@ class _Importing:
             else:
                 self._count_present(result, same=before.payload == result.fingerprint)
         if new:
-            # Side by side, so that the keys of all new learners are made together.
-            prepared = await asyncio.gather(*(self._prepared(result) for result in new))
+            prepared = await self._all_prepared(new)
             outcomes = await self.submissions.execute_all(prepared, provenance=PROVENANCE)
             for result, outcome in zip(new, outcomes, strict=True):
                 self._count(result, outcome)
         self.report.rows += len(window)
         return len(window)
+
+    async def _all_prepared(self, results: Sequence[Result]) -> list[Prepared]:
+        first = {result.student_id: result for result in results}
+        unknown = [r for student_id, r in first.items() if student_id not in self.known]
+        # Side by side, so that the keys of all new learners are made together; the rest
+        # needs nobody's answer and no task.
+        made = await asyncio.gather(*(self._prepared(result) for result in unknown))
+        prepared = {r.key: one for r, one in zip(unknown, made, strict=True)}
+        self.known.update(first)
+        return [prepared.get(r.key) or await self._prepared(r) for r in results]
 
     async def _prepared(self, result: Result) -> Prepared:
         """The submission of a row and its score as one decision, so that both are stored or none."""

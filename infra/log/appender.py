@@ -53,7 +53,7 @@ _LOST: Final = (
 _SERIALIZATION_FAILURES = frozenset({"40001", "40P01"})
 # Classes of server errors that speak of the server, not of the batch: insufficient
 # resources, operator intervention, lock or statement time-out, a read-only server.
-_SERVER_CANNOT = ("53", "57", "55", "25", "58")
+SERVER_CANNOT = ("53", "57", "55", "25", "58")
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,7 +325,7 @@ class Appender:
                 if isinstance(error, psycopg.Error) and self._channel.usable:
                     # The server itself said no, on a connection that goes on.
                     code = error.sqlstate or ""
-                    if code.startswith(_SERVER_CANNOT):
+                    if code.startswith(SERVER_CANNOT):
                         raise UnavailableError(f"the database cannot store now: {error}") from error
                     if code not in _SERIALIZATION_FAILURES:
                         raise

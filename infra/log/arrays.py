@@ -1,4 +1,4 @@
-"""Arrays in PostgreSQL's binary format, made in one pass.
+"""Values in PostgreSQL's binary format, arrays of them made in one pass.
 
 The driver dumps an array element by element through a dumper object; for the thousands of
 small values of an append batch that costs several times what the server needs to store
@@ -50,14 +50,14 @@ def timestamps(values: Sequence[datetime | None]) -> bytes:
     return _array(
         _TIMESTAMPTZ,
         len(values),
-        [
-            _NULL
-            if value is None
-            else b"\0\0\0\x08" + struct.pack("!q", (value - _EPOCH) // _MICROSECOND)
-            for value in values
-        ],
+        [_NULL if value is None else b"\0\0\0\x08" + timestamp(value) for value in values],
         nulls=None in values,
     )
+
+
+def timestamp(value: datetime) -> bytes:
+    """One ``timestamptz``."""
+    return struct.pack("!q", (value - _EPOCH) // _MICROSECOND)
 
 
 def _array(oid: int, count: int, elements: Sequence[bytes], *, nulls: bool = False) -> bytes:

@@ -3,27 +3,37 @@
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import psycopg
 
 from domain.application import Appended, Claim, HeldClaim
+from domain.errors import UnavailableError
 from domain.events import Event, Provenance, Recorded
 from infra.batching import Batcher
-from infra.log.appender import Appender, EncodedEvent, Figures, new_event_ids
+from infra.log import arrays
+from infra.log.appender import (
+    PAUSE_BEFORE_RETRY,
+    SERVER_CANNOT,
+    Appender,
+    EncodedEvent,
+    Figures,
+    new_event_ids,
+)
 from infra.log.bell import Bell
+from infra.log.channel import Channel, NotSentError
 from infra.log.codec import (
     decode_event,
     decode_rows,
     encode_event,
     encode_provenance,
 )
-from infra.postgres import Session, fetch_all
+from infra.postgres import Row
 
 READ_STREAMS: Final = """
 SELECT e.stream_id, e.version, e.type, e.data
-FROM unnest(%b::uuid[]) AS t (stream_id)
+FROM unnest($1::uuid[]) AS t (stream_id)
 CROSS JOIN LATERAL (
     SELECT * FROM events e WHERE e.stream_id = t.stream_id ORDER BY e.version
 ) AS e
@@ -31,17 +41,17 @@ CROSS JOIN LATERAL (
 
 FIND_CLAIMS: Final = """
 SELECT key, stream_id, payload, position FROM claims
-WHERE key = ANY (%b::text[]) AND (expires_at IS NULL OR expires_at > now())
+WHERE key = ANY ($1::text[]) AND (expires_at IS NULL OR expires_at > now())
 """
 
-TAKE_IDS: Final = "SELECT nextval(name::regclass) FROM unnest(%b::text[]) AS t (name)"
+TAKE_IDS: Final = "SELECT nextval(name::regclass) FROM unnest($1::text[]) AS t (name)"
 
 READ_RECORDED_STREAM: Final = """
 SELECT position, stream_id, version, type, data, metadata, event_id, recorded_at
-FROM events WHERE stream_id = %b AND position <= %b ORDER BY version
+FROM events WHERE stream_id = $1::uuid AND position <= $2::bigint ORDER BY version
 """
 
-POSITION_AT: Final = "SELECT position_at(%b)"
+POSITION_AT: Final = "SELECT position_at($1::timestamptz)"
 
 HEAD: Final = "SELECT coalesce(max(position), 0) FROM events"
 LAST_POSITION: Final = 2**63 - 1
@@ -60,12 +70,11 @@ class PostgresLog:
         """
         self._timeout = timeout
         self._appender = Appender(dsn, timeout=timeout, queue=queue)
-        self._reads = Session(dsn, statement_timeout=timeout, application_name="gradelog streams")
-        self._ids = Session(dsn, statement_timeout=timeout, application_name="gradelog ids")
+        self._reads = _Asker(dsn, timeout, "gradelog streams")
+        self._ids = _Asker(dsn, timeout, "gradelog ids")
         self._stream_batches = Batcher(self._read_streams)
         self._claim_batches = Batcher(self._find_claims)
         self._id_batches = Batcher(self._take_ids)
-        self._reading = asyncio.Lock()
         self._bell = Bell(dsn)
 
     @property
@@ -134,31 +143,26 @@ class PostgresLog:
         self, stream_id: UUID, *, until: int = LAST_POSITION
     ) -> list[Recorded]:
         """One stream with who, when and why, up to and including a position."""
-        return decode_rows(await self._ask(READ_RECORDED_STREAM, (stream_id, until)))
+        arguments = (stream_id.bytes, until.to_bytes(8, "big"))
+        return decode_rows(await self._reads.ask(READ_RECORDED_STREAM, arguments))
 
     async def position_at(self, moment: datetime) -> int:
         """The last position recorded at or before a moment; 0 when there is none."""
-        return int((await self._ask(POSITION_AT, (moment,)))[0][0])
+        return int((await self._reads.ask(POSITION_AT, (arrays.timestamp(moment),)))[0][0])
 
     async def head(self) -> int:
         """The last position of the log; 0 when it is empty."""
-        return int((await self._ask(HEAD, ()))[0][0])
+        return int((await self._reads.ask(HEAD, ()))[0][0])
 
     # --- batches ----------------------------------------------------------------------------
-
-    async def _ask(self, statement: Any, arguments: Sequence[Any]) -> list[tuple[Any, ...]]:
-        async def work(connection: psycopg.AsyncConnection[Any]) -> list[tuple[Any, ...]]:
-            return await fetch_all(connection, statement, arguments)
-
-        async with self._reading:
-            return await self._reads.run(work, within=self._timeout)
 
     async def _read_streams(
         self, questions: Sequence[tuple[UUID, ...]]
     ) -> Sequence[dict[UUID, list[Event]]]:
         wanted = list({stream_id for question in questions for stream_id in question})
         rows: dict[UUID, list[tuple[int, str, str]]] = {}
-        for stream_id, version, type_, data in await self._ask(READ_STREAMS, (wanted,)):
+        arguments = (arrays.uuids([stream_id.bytes for stream_id in wanted]),)
+        for stream_id, version, type_, data in await self._reads.ask(READ_STREAMS, arguments):
             rows.setdefault(stream_id, []).append((version, type_, data))
         # Decoded for each question anew: nobody shares what another may change.
         return [
@@ -177,14 +181,49 @@ class PostgresLog:
         self, questions: Sequence[tuple[str, ...]]
     ) -> Sequence[dict[str, HeldClaim]]:
         wanted = list({key for question in questions for key in question})
-        held = {row[0]: HeldClaim(*row) for row in await self._ask(FIND_CLAIMS, (wanted,))}
+        rows = await self._reads.ask(FIND_CLAIMS, (arrays.texts(wanted),))
+        held = {row[0]: HeldClaim(*row) for row in rows}
         return [{key: held[key] for key in question if key in held} for question in questions]
 
     async def _take_ids(self, questions: Sequence[tuple[str, ...]]) -> Sequence[list[int]]:
-        names = [name for question in questions for name in question]
-
-        async def work(connection: psycopg.AsyncConnection[Any]) -> list[tuple[Any, ...]]:
-            return await fetch_all(connection, TAKE_IDS, (names,))
-
-        ids = iter([row[0] for row in await self._ids.run(work, within=self._timeout)])
+        names = arrays.texts([name for question in questions for name in question])
+        ids = iter([row[0] for row in await self._ids.ask(TAKE_IDS, (names,))])
         return [[next(ids) for _ in question] for question in questions]
+
+
+class _Asker:
+    """Asks questions that may safely be asked twice, one after the other."""
+
+    def __init__(self, dsn: str, timeout: float, name: str) -> None:
+        self._channel = Channel(dsn, statement_timeout=timeout, name=name)
+        self._timeout = timeout
+        self._turn = asyncio.Lock()
+
+    async def ask(self, statement: str, arguments: Sequence[bytes]) -> list[Row]:
+        """Return the rows of a statement; ask again when the connection breaks.
+
+        Raises:
+            UnavailableError: no answer in time.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._timeout
+        pause = PAUSE_BEFORE_RETRY
+        while True:
+            try:
+                async with self._turn:
+                    return await self._channel.run(statement, arguments, deadline=deadline)
+            except (NotSentError, psycopg.Error, TimeoutError) as error:
+                if self._channel.usable and not _server_cannot(error):
+                    raise
+                if loop.time() + pause >= deadline:
+                    raise UnavailableError(f"the database does not answer: {error}") from error
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 0.5)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._channel.close()
+
+
+def _server_cannot(error: Exception) -> bool:
+    return isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith(SERVER_CANNOT)

@@ -1,0 +1,205 @@
+"""Refusals as problem details (RFC 9457): which error becomes which status.
+
+The status says whose move it is. What the caller must change is 4xx. A failed validation
+of points or of a uuid is ``SubmissionInternalError`` in the submissions interface, and
+answered with 400 all the same, because a 500 would wake an operator for a caller's
+mistake; without field errors it is 500. An outcome that is not known is 504, not 503:
+nobody may repeat such a write blindly, only with the same ``Idempotency-Key``.
+"""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from api.http.auth import UnauthenticatedError
+from domain.errors import (
+    ConflictError,
+    DomainError,
+    ForbiddenError,
+    IdempotencyKeyReusedError,
+    InvalidCommandError,
+    NotFoundError,
+    OutcomeUnknownError,
+    UnavailableError,
+)
+from domain.submissions.errors import SubmissionInternalError, SubmissionRequestError
+
+logger = logging.getLogger(__name__)
+
+MEDIA_TYPE: Final = "application/problem+json"
+TYPE_PREFIX: Final = "urn:gradelog:problem:"
+AUTHENTICATE: Final = {"WWW-Authenticate": 'JWT realm="api"'}
+
+Errors = list[dict[str, Any]]
+"""Entries of ``loc``, ``msg`` and ``type``: where, what in words, what as a code."""
+
+
+class Problem(Exception):  # noqa: N818 - the name of the format
+    """A request that is answered with problem details.
+
+    Attributes:
+        status: of the answer.
+        kind: last part of the problem's type.
+        detail: what is wrong with this request.
+        errors: what is wrong with which part of it.
+        headers: sent along.
+        members: further members of the problem.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        kind: str,
+        detail: str,
+        *,
+        errors: Errors | None = None,
+        headers: Mapping[str, str] | None = None,
+        members: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.kind = kind
+        self.detail = detail
+        self.errors = errors
+        self.headers = headers or {}
+        self.members = members or {}
+
+    def as_dict(self) -> dict[str, Any]:
+        """The members of the answer."""
+        document: dict[str, Any] = {
+            "type": TYPE_PREFIX + self.kind,
+            "title": TITLES.get(self.kind, "The request was refused"),
+            "status": self.status,
+            "detail": self.detail,
+        }
+        if self.errors is not None:
+            document["errors"] = self.errors
+        document.update(self.members)
+        return document
+
+    def response(self, request_id: str | None = None) -> Response:
+        """The answer; ``request_id`` is what to quote when asking for help."""
+        document = self.as_dict()
+        if request_id is not None:
+            document["request_id"] = request_id
+        return Response(
+            _encoded(document), self.status, headers=self.headers, media_type=MEDIA_TYPE
+        )
+
+
+TITLES: Final = {
+    "InvalidRequestError": "The request is malformed",
+    "InvalidCommandError": "The command cannot be carried out",
+    "SubmissionRequestError": "The request was bad",
+    "SubmissionInternalError": "The values were refused",
+    "TeamSubmissionRequestError": "The request was bad",
+    "SubmissionNotFoundError": "No such submission",
+    "UnauthenticatedError": "Not authenticated",
+    "ForbiddenError": "Not allowed",
+    "NotFoundError": "Not found",
+    "MethodNotAllowedError": "Method not allowed",
+    "ConflictError": "Others changed the same at the same time",
+    "BodyTooLargeError": "The body is too large",
+    "UnsupportedMediaTypeError": "The format of the body is not supported",
+    "IdempotencyKeyReusedError": "The idempotency key was used for another request",
+    "InternalError": "Something went wrong here",
+    "UnavailableError": "Not available at the moment",
+    "OutcomeUnknownError": "It is not known whether this was carried out",
+}
+
+
+def invalid(detail: str, *errors: dict[str, Any]) -> Problem:
+    """A request that can never be understood as it stands."""
+    return Problem(400, "InvalidRequestError", detail, errors=list(errors))
+
+
+def error_at(msg: str, kind: str, *loc: str | int) -> dict[str, Any]:
+    """One entry of ``errors``."""
+    return {"loc": list(loc), "msg": msg, "type": kind}
+
+
+def problem_of(error: Exception, where: str = "body") -> Problem:
+    """What to answer to an error; what is nobody's refusal is logged whole.
+
+    Args:
+        error: what was raised.
+        where: the part of the request that field errors are about.
+    """
+    kind = type(error).__name__
+    match error:
+        case Problem():
+            return error
+        case SubmissionRequestError():
+            return Problem(
+                400,
+                kind,
+                error.msg or "some fields were refused",
+                errors=field_errors(error.field_errors, where),
+                members={"msg": error.msg, "field_errors": error.field_errors},
+            )
+        case SubmissionInternalError() if error.args and isinstance(error.args[0], dict):
+            fields = error.args[0]
+            return Problem(
+                400,
+                kind,
+                "some fields were refused",
+                errors=field_errors(fields, where),
+                members={"msg": "", "field_errors": fields},
+            )
+        case UnauthenticatedError():
+            return Problem(401, kind, str(error), headers=AUTHENTICATE)
+        case NotFoundError():
+            return Problem(404, kind, str(error))
+        case ForbiddenError():
+            return Problem(403, kind, str(error))
+        case IdempotencyKeyReusedError():
+            return Problem(422, kind, str(error))
+        case ConflictError():
+            return Problem(409, kind, str(error))
+        case InvalidCommandError():
+            return Problem(400, kind, str(error))
+        case UnavailableError():
+            # Its text may name servers and users of the database.
+            logger.warning("not available: %s", error)
+            return Problem(
+                503,
+                kind,
+                "this cannot be answered at the moment; nothing was written, try again",
+                headers={"Retry-After": "1"},
+            )
+        case OutcomeUnknownError():
+            return Problem(504, kind, str(error))
+        case HTTPException():
+            return Problem(
+                error.status_code, "NotFoundError", str(error.detail), headers=error.headers
+            )
+        case DomainError():
+            logger.error("a command failed inside", exc_info=error)
+            return Problem(500, kind, str(error))
+        case _:
+            logger.error("a request failed", exc_info=error)
+            return Problem(
+                500, "InternalError", "the request could not be answered; the failure was recorded"
+            )
+
+
+def field_errors(fields: Mapping[str, Sequence[str]], where: str) -> Errors:
+    """The messages of fields as entries of ``errors``."""
+    return [
+        error_at(str(message), getattr(message, "code", "invalid"), where, name)
+        for name, messages in fields.items()
+        for message in messages
+    ]
+
+
+def _encoded(document: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(document, default=str)
+    except (TypeError, ValueError):
+        # What the caller sent is quoted, and may hold what is no Unicode text.
+        return json.dumps(document, default=str).encode()
