@@ -68,17 +68,21 @@ class EventReader(Protocol):
 
 
 class Opener(Protocol):
-    """Opens what was sealed for a learner."""
-
-    async def load(self, sealed: Iterable[str]) -> None:
-        """Make the keys of these texts ready for ``open``."""
+    """Opens what was sealed for a learner, once its key is loaded."""
 
     def open(self, sealed: str, context: str) -> str:
-        """The text, whose key was loaded before.
+        """Return the text.
 
         Raises:
             KeyDestroyedError: the learner was erased.
         """
+
+
+class Vault(Opener, Protocol):
+    """Loads keys and opens."""
+
+    async def load(self, sealed: Iterable[str]) -> None:
+        """Make the keys of these texts ready for ``open``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,4 +92,4 @@ class Backend:
     submissions: Submissions
     reads: Reads
     events: EventReader
-    vault: Opener
+    vault: Vault

@@ -278,7 +278,7 @@ def teammates_with_submissions_from_other_teams(
 
 def _team_submission(row: Row) -> TeamSubmission:
     *values, submission_uuids = row
-    return TeamSubmission(*values, tuple(submission_uuids))
+    return TeamSubmission(*values, *[tuple(submission_uuids)])
 
 
 def _first(rows: list[Row]) -> TeamSubmission | None:

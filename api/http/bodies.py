@@ -17,7 +17,9 @@ from api.http.problems import Problem, error_at, invalid
 
 MAX_DEPTH: Final = 64
 JSON_TYPES: Final = frozenset({b"application/json"})
-LINES_TYPES: Final = frozenset({b"application/x-ndjson", b"application/ndjson", b"application/jsonl"})
+LINES_TYPES: Final = frozenset(
+    {b"application/x-ndjson", b"application/ndjson", b"application/jsonl"}
+)
 
 Headers = dict[bytes, bytes]
 

@@ -10,6 +10,7 @@ nobody may repeat such a write blindly, only with the same ``Idempotency-Key``.
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
@@ -37,6 +38,22 @@ AUTHENTICATE: Final = {"WWW-Authenticate": 'JWT realm="api"'}
 
 Errors = list[dict[str, Any]]
 """Entries of ``loc``, ``msg`` and ``type``: where, what in words, what as a code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Locations:
+    """Where in a request its fields stand."""
+
+    usual: str = "body"
+    others: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def of(self, name: str) -> tuple[str, ...]:
+        """What leads to a field."""
+        return self.others.get(name, (self.usual,))
+
+
+IN_BODY: Final = Locations()
+IN_QUERY: Final = Locations("query")
 
 
 class Problem(Exception):  # noqa: N818 - the name of the format
@@ -87,9 +104,8 @@ class Problem(Exception):  # noqa: N818 - the name of the format
         document = self.as_dict()
         if request_id is not None:
             document["request_id"] = request_id
-        return Response(
-            _encoded(document), self.status, headers=self.headers, media_type=MEDIA_TYPE
-        )
+        headers = {"Cache-Control": "no-store", **self.headers}
+        return Response(_encoded(document), self.status, headers=headers, media_type=MEDIA_TYPE)
 
 
 TITLES: Final = {
@@ -123,75 +139,60 @@ def error_at(msg: str, kind: str, *loc: str | int) -> dict[str, Any]:
     return {"loc": list(loc), "msg": msg, "type": kind}
 
 
-def problem_of(error: Exception, where: str = "body") -> Problem:
-    """What to answer to an error; what is nobody's refusal is logged whole.
-
-    Args:
-        error: what was raised.
-        where: the part of the request that field errors are about.
-    """
+def problem_of(error: Exception, locations: Locations = IN_BODY) -> Problem:
+    """What to answer to an error; what is nobody's refusal is logged whole."""
     kind = type(error).__name__
     match error:
         case Problem():
             return error
         case SubmissionRequestError():
-            return Problem(
-                400,
-                kind,
-                error.msg or "some fields were refused",
-                errors=field_errors(error.field_errors, where),
-                members={"msg": error.msg, "field_errors": error.field_errors},
-            )
+            return _refused_fields(kind, error.msg, error.field_errors, locations)
         case SubmissionInternalError() if error.args and isinstance(error.args[0], dict):
-            fields = error.args[0]
-            return Problem(
-                400,
-                kind,
-                "some fields were refused",
-                errors=field_errors(fields, where),
-                members={"msg": "", "field_errors": fields},
-            )
-        case UnauthenticatedError():
-            return Problem(401, kind, str(error), headers=AUTHENTICATE)
-        case NotFoundError():
-            return Problem(404, kind, str(error))
-        case ForbiddenError():
-            return Problem(403, kind, str(error))
-        case IdempotencyKeyReusedError():
-            return Problem(422, kind, str(error))
-        case ConflictError():
-            return Problem(409, kind, str(error))
-        case InvalidCommandError():
-            return Problem(400, kind, str(error))
+            return _refused_fields(kind, "", error.args[0], locations)
         case UnavailableError():
             # Its text may name servers and users of the database.
             logger.warning("not available: %s", error)
-            return Problem(
-                503,
-                kind,
-                "this cannot be answered at the moment; nothing was written, try again",
-                headers={"Retry-After": "1"},
-            )
-        case OutcomeUnknownError():
-            return Problem(504, kind, str(error))
+            return Problem(503, kind, _UNAVAILABLE, headers={"Retry-After": "1"})
         case HTTPException():
-            return Problem(
-                error.status_code, "NotFoundError", str(error.detail), headers=error.headers
-            )
-        case DomainError():
-            logger.error("a command failed inside", exc_info=error)
-            return Problem(500, kind, str(error))
-        case _:
-            logger.error("a request failed", exc_info=error)
-            return Problem(
-                500, "InternalError", "the request could not be answered; the failure was recorded"
-            )
+            return Problem(error.status_code, "NotFoundError", "there is nothing here")
+    for family, status, headers in _STATUSES:
+        if isinstance(error, family):
+            return Problem(status, kind, str(error), headers=headers)
+    logger.error("a request failed", exc_info=error)
+    if isinstance(error, DomainError):
+        return Problem(500, kind, str(error))
+    return Problem(500, "InternalError", _INTERNAL)
 
 
-def field_errors(fields: Mapping[str, Sequence[str]], where: str) -> Errors:
+_UNAVAILABLE: Final = "this cannot be answered at the moment; nothing was written, try again"
+_INTERNAL: Final = "the request could not be answered; the failure was recorded"
+_STATUSES: Final[Sequence[tuple[type[Exception], int, Mapping[str, str]]]] = (
+    (UnauthenticatedError, 401, AUTHENTICATE),
+    (NotFoundError, 404, {}),
+    (ForbiddenError, 403, {}),
+    (IdempotencyKeyReusedError, 422, {}),
+    (ConflictError, 409, {}),
+    (InvalidCommandError, 400, {}),
+    (OutcomeUnknownError, 504, {}),
+)
+
+
+def _refused_fields(
+    kind: str, msg: str, fields: Mapping[str, Sequence[str]], locations: Locations
+) -> Problem:
+    return Problem(
+        400,
+        kind,
+        msg or "some fields were refused",
+        errors=field_errors(fields, locations),
+        members={"msg": msg, "field_errors": fields},
+    )
+
+
+def field_errors(fields: Mapping[str, Sequence[str]], locations: Locations = IN_BODY) -> Errors:
     """The messages of fields as entries of ``errors``."""
     return [
-        error_at(str(message), getattr(message, "code", "invalid"), where, name)
+        error_at(str(message), getattr(message, "code", "invalid"), *locations.of(name), name)
         for name, messages in fields.items()
         for message in messages
     ]

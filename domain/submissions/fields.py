@@ -96,6 +96,16 @@ def text(
     return trimmed
 
 
+def storable(*texts: object) -> bool:
+    """Whether these can be found: nothing is stored under a key that is no such text."""
+    return all(
+        isinstance(given, str)
+        and "\0" not in given
+        and (given.isascii() or not _SURROGATE.search(given))
+        for given in texts
+    )
+
+
 def integer(value: object) -> int:
     """A whole number from 0 to 2147483647; ``"3"`` and ``3.0`` are numbers, ``true`` is not."""
     if value is None:

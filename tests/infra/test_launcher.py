@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,13 +115,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def project(made: Path) -> Iterator[Path]:
+def project(made: Path) -> Path:
     """A project that is installed, whatever the test before did to it."""
     (made / "pyproject.toml").write_text(PYPROJECT)
     assert run(made / "gradelog").code == 0
     return made
 
 
+@pytest.mark.slow
 def test_the_first_run_installs_and_the_second_starts_at_once(tmp_path: Path) -> None:
     launcher = make_project(tmp_path / "fresh") / "gradelog"
     first = run(launcher, "stats", "--json")
@@ -191,6 +191,7 @@ def test_what_developing_needs_is_enough_for_running(project: Path) -> None:
     assert not run(project / "gradelog").installed
 
 
+@pytest.mark.slow
 def test_an_installation_that_fails_is_told_and_tried_again(project: Path) -> None:
     broken = PYPROJECT.replace("requires = []", 'requires = ["no-such-package-of-gradelog"]')
     (project / "pyproject.toml").write_text(broken)

@@ -1,0 +1,216 @@
+"""One request as the routes see it: who calls, with what, and what it must have seen.
+
+Parameters are read strictly: what is not known, given twice or no text is refused, so that
+a misspelt filter never answers with everything.
+"""
+
+import re
+import uuid
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, cast
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+from starlette.requests import Request
+
+from api.backend import Backend
+from api.http.auth import Caller
+from api.http.bodies import JSON_TYPES, Headers, check_media_type, parse_object, read_body
+from api.http.config import HttpConfig
+from api.http.problems import error_at, invalid
+from domain.errors import ForbiddenError
+from domain.events import Provenance
+from domain.submissions import fields
+from domain.submissions.fields import FieldError
+
+if TYPE_CHECKING:
+    from api.http.routing import Operation
+
+HEADERS: Final = "gradelog.headers"
+REQUEST_ID: Final = "gradelog.request_id"
+ROUTE: Final = "gradelog.route"
+
+MAX_POSITION: Final = 2**63 - 1
+MAX_NAME: Final = 255
+
+_NOT_IN_REQUEST_IDS: Final = re.compile(rb"[^A-Za-z0-9._~:+/=@-]")
+_TRACEPARENT: Final = re.compile(
+    rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+)
+
+
+class Call(Request):
+    """A request for one operation."""
+
+    caller: Caller
+    operation: "Operation"
+    raw: Headers
+
+    @property
+    def backend(self) -> Backend:
+        """Everything behind the interfaces."""
+        return cast(Backend, self.scope["app"].state.backend)
+
+    @property
+    def config(self) -> HttpConfig:
+        """The settings of the interfaces."""
+        return cast(HttpConfig, self.scope["app"].state.config)
+
+    # --- what is asked ------------------------------------------------------------------------
+
+    def query(self) -> dict[str, str]:
+        """The parameters of the query.
+
+        Raises:
+            Problem: 400: one is unknown, missing, given twice or no text.
+        """
+        try:
+            pairs = parse_qsl(
+                self.scope["query_string"].decode("ascii"),
+                keep_blank_values=True,
+                errors="strict",
+                max_num_fields=50,
+            )
+        except ValueError:
+            raise invalid(
+                "the query is malformed",
+                error_at("Not a query of UTF-8 text.", "query_invalid", "query"),
+            ) from None
+        found = dict(pairs)
+        errors = [
+            error_at("Unknown parameter.", "unknown", "query", name)
+            for name in found
+            if name not in self.operation.query_names
+        ]
+        if len(found) != len(pairs):
+            errors.append(error_at("A parameter is given twice.", "duplicate", "query"))
+        errors += [
+            error_at("Null characters are not allowed.", "null_characters_not_allowed", "query", n)
+            for n, value in found.items()
+            if "\0" in value
+        ]
+        errors += [
+            error_at("This field is required.", "required", "query", name)
+            for name in self.operation.required_names
+            if name not in found
+        ]
+        if errors:
+            raise invalid("the query was refused", *errors)
+        return found
+
+    def path_text(self, name: str) -> str:
+        """A parameter of the path, decoded.
+
+        Raises:
+            Problem: 400: it is no text, or none that anything could be called.
+        """
+        try:
+            return fields.text(
+                unquote_to_bytes(self.scope["path_params"][name]).decode(), max_length=MAX_NAME
+            )
+        except FieldError as bad:
+            errors = [error_at(str(m), m.code, "path", name) for m in bad.messages]
+        except UnicodeDecodeError:
+            errors = [error_at("Not UTF-8 text.", "unicode", "path", name)]
+        raise invalid("the path was refused", *errors)
+
+    async def raw_body(self) -> bytes:
+        """The whole body, which must be JSON."""
+        check_media_type(self.raw, JSON_TYPES)
+        return await read_body(self.receive, self.raw, self.config.body_limit)
+
+    def members(self, body: bytes) -> dict[str, Any]:
+        """The members of a body that is an object; others than the operation's are refused."""
+        return parse_object(body, self.operation.body_names)
+
+    # --- what it must have seen ----------------------------------------------------------------
+
+    @property
+    def min_position(self) -> int:
+        """The position that must have been applied before this is answered."""
+        value = self.raw.get(b"x-min-log-position")
+        if value is None:
+            return 0
+        return _position(value, "header", "X-Min-Log-Position")
+
+    async def past(self, query: Mapping[str, str]) -> int | None:
+        """Up to which position to answer from; None when the question is about now."""
+        moment, position = query.get("as_of"), query.get("as_of_position")
+        if moment is not None and position is not None:
+            raise invalid(
+                "as_of and as_of_position are two answers to one question",
+                error_at("Give one of both.", "invalid", "query", "as_of"),
+            )
+        if position is not None:
+            return _position(position.encode(), "query", "as_of_position")
+        if moment is not None:
+            return await self.backend.events.position_at(_moment(moment))
+        return None
+
+    # --- who is responsible ---------------------------------------------------------------------
+
+    @property
+    def request_id(self) -> str:
+        """Under which this request is known here and to the caller."""
+        return cast(str, self.scope[REQUEST_ID])
+
+    def provenance(self) -> Provenance:
+        """What is recorded with each event that this request writes.
+
+        Raises:
+            ForbiddenError: ``X-On-Behalf-Of`` by somebody who acts for nobody but himself.
+        """
+        return Provenance(
+            actor=self.caller.username,
+            on_behalf_of=self._on_behalf_of(),
+            request_id=self.request_id,
+            trace=_trace(self.raw.get(b"traceparent")),
+            via="http",
+        )
+
+    def _on_behalf_of(self) -> str | None:
+        value = self.raw.get(b"x-on-behalf-of")
+        if value is None:
+            return None
+        if not self.caller.is_service:
+            raise ForbiddenError("only services and global staff act on behalf of others")
+        try:
+            name = value.decode()
+        except UnicodeDecodeError:
+            name = ""
+        if not name.isprintable() or not 0 < len(name) <= MAX_NAME:
+            raise invalid(
+                "a header was refused",
+                error_at("Not the name of a person.", "invalid", "header", "X-On-Behalf-Of"),
+            )
+        return name
+
+
+def request_id(headers: Headers) -> str:
+    """The caller's ``X-Request-ID``, as far as it is harmless, or a new one."""
+    given = _NOT_IN_REQUEST_IDS.sub(b"", headers.get(b"x-request-id", b"")[:512])[:128]
+    return given.decode() if given else uuid.uuid4().hex
+
+
+def _trace(traceparent: bytes | None) -> str | None:
+    """A valid W3C ``traceparent``; an invalid one is ignored, as the standard says."""
+    if traceparent is None or not _TRACEPARENT.fullmatch(traceparent):
+        return None
+    return traceparent.decode()
+
+
+def _position(value: bytes, where: str, name: str) -> int:
+    if value.isdigit() and len(value) <= 19 and (number := int(value)) <= MAX_POSITION:
+        return number
+    raise invalid(
+        "a position was refused", error_at("Not a position of the log.", "invalid", where, name)
+    )
+
+
+def _moment(value: str) -> datetime:
+    try:
+        # The plus of an offset has become a space in callers that do not escape it.
+        return fields.moment(re.sub(r" (?=\d\d:?\d\d$)", "+", value) if "T" in value else value)
+    except FieldError as bad:
+        errors = [error_at(str(m), m.code, "query", "as_of") for m in bad.messages]
+    raise invalid("the moment was refused", *errors)

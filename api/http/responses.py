@@ -1,0 +1,155 @@
+"""How results are written: JSON, pages, lines that are streamed, and what makes reads cheap.
+
+Times are ISO 8601 in UTC with six fractional digits and ``Z``, whatever the microseconds.
+"""
+
+import base64
+import binascii
+import hashlib
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import orjson
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+JSON: Final = "application/json"
+NDJSON: Final = "application/x-ndjson"
+POSITION: Final = "X-Log-Position"
+
+
+def moment_text(value: datetime) -> str:
+    """A time as it stands in every answer."""
+    if value.tzinfo is not UTC:
+        value = value.astimezone(UTC)
+    return value.isoformat(timespec="microseconds")[:-6] + "Z"
+
+
+def dumps(value: Any) -> bytes:
+    """A result as JSON. An answer stands in it as ``orjson.Fragment``: its text as it is."""
+    return orjson.dumps(value, default=_default, option=orjson.OPT_PASSTHROUGH_DATETIME)
+
+
+def fragment(text: str | None) -> orjson.Fragment | None:
+    """JSON text to be written as it is; null when there is none."""
+    return None if text is None else orjson.Fragment(text)
+
+
+def _default(value: object) -> str:
+    if isinstance(value, datetime):
+        return moment_text(value)
+    raise TypeError(type(value).__name__)
+
+
+def written(
+    value: Any, position: int, *, status: int = 201, headers: Mapping[str, str] | None = None
+) -> Response:
+    """The answer to a write: what was written, and where in the log it stands."""
+    body = b"" if status == 204 else dumps(value)
+    return Response(
+        body,
+        status,
+        headers={POSITION: str(position), "Cache-Control": "no-store", **(headers or {})},
+        media_type=None if status == 204 else JSON,
+    )
+
+
+def read(body: bytes, position: int, wanted_tags: bytes | None) -> Response:
+    """The answer to a read: 304 when the caller has this very body already.
+
+    Args:
+        body: JSON.
+        position: what the read model had applied.
+        wanted_tags: the header ``If-None-Match``.
+    """
+    tag = f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
+    headers = {
+        POSITION: str(position),
+        "ETag": tag,
+        "Cache-Control": "private, no-cache",
+        "Vary": "Accept, Authorization",
+    }
+    if wanted_tags is not None and _matches(wanted_tags, tag):
+        return Response(status_code=304, headers=headers)
+    return Response(body, headers=headers, media_type=JSON)
+
+
+def _matches(wanted: bytes, tag: str) -> bool:
+    """Whether a tag is among those of ``If-None-Match``, which compares weakly (RFC 9110)."""
+    tags = [entry.strip().removeprefix("W/") for entry in wanted.decode("latin-1").split(",")]
+    return tag in tags or tags == ["*"]
+
+
+class Lines(Response):
+    """A list of any length, one JSON object a line, in memory one chunk at a time.
+
+    When something fails midway the connection breaks off without the end of the body, so
+    that nobody takes what came for the whole.
+    """
+
+    def __init__(
+        self, chunks: AsyncIterator[bytes], position: int, resources: AsyncExitStack
+    ) -> None:
+        """Make the answer.
+
+        Args:
+            chunks: whole lines.
+            position: what the read model had applied.
+            resources: what has to be closed when the last line is sent.
+        """
+        self.chunks = chunks
+        self.resources = resources
+        super().__init__(
+            media_type=NDJSON,
+            headers={
+                POSITION: str(position),
+                "Cache-Control": "private, no-store",
+                "Vary": "Accept, Authorization",
+            },
+        )
+        del self.headers["content-length"]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        """Send line after line; only the head of it for HEAD."""
+        async with self.resources:
+            await send(
+                {
+                    "type": "http.response.start",
+                    "status": self.status_code,
+                    "headers": self.raw_headers,
+                }
+            )
+            if scope["method"] != "HEAD":
+                async for chunk in self.chunks:
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+
+
+def lines(values: Iterable[Any]) -> bytes:
+    """Values as lines of JSON."""
+    return b"".join([dumps(value) + b"\n" for value in values])
+
+
+# --- pages ------------------------------------------------------------------------------------
+
+
+def encode_cursor(values: list[Any]) -> str:
+    """Where the next page begins, as text that callers hand back untouched."""
+    return base64.urlsafe_b64encode(dumps(values)).rstrip(b"=").decode()
+
+
+def decode_cursor(text: str) -> list[Any]:
+    """Read what ``encode_cursor`` made.
+
+    Raises:
+        ValueError: something else.
+    """
+    try:
+        values = orjson.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+    except (binascii.Error, orjson.JSONDecodeError) as error:
+        raise ValueError("no cursor") from error
+    if not isinstance(values, list):
+        raise ValueError("no cursor")  # noqa: TRY004 - a bad value, not a bad call
+    return values

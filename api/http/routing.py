@@ -1,0 +1,200 @@
+"""Routes that match the path as it was sent, and answer for every method.
+
+Keys of courses hold slashes in their older form, so what stands between two parts of a path
+is told apart before anything is unescaped. Each path is one route with all its methods,
+with and without a slash at its end: nobody is redirected, and ``Allow`` is complete.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+
+from pydantic import BaseModel
+from starlette.datastructures import URLPath
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Match, NoMatchFound
+from starlette.types import Receive, Scope, Send
+
+from api.http.auth import Tokens
+from api.http.calls import HEADERS, REQUEST_ID, ROUTE, Call
+from api.http.problems import IN_BODY, IN_QUERY, Locations, Problem, problem_of
+
+Handler = Callable[[Call], Awaitable[Response]]
+
+RAW_PATH: Final = "gradelog.path"
+
+_PATTERNS: Final = {
+    "": "[^/]+",
+    # Any text: slashes may stand in it as they are.
+    "any": ".+?",
+    # A key of a course: one part, or the three of its older form.
+    "course": "[^/]+(?:/[^/]+/[^/]+)?",
+}
+_PARAMETER: Final = re.compile(r"\{(\w+)(?::(\w+))?\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter of the query, or a header."""
+
+    name: str
+    description: str
+    schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
+    required: bool = False
+    where: str = "query"
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """One way in which an operation answers."""
+
+    description: str
+    schema: Any = None
+    """A type that describes the JSON; None for no body."""
+    media_types: Sequence[str] = ("application/json",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """One method of one path: who carries it out, and what is said about it.
+
+    Attributes:
+        path: with parameters as ``{name}``, ``{name:any}`` or ``{name:course}``.
+        public: needs no token.
+        body: a type that describes the body.
+        locations: where the fields stand that errors speak of.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    operation_id: str
+    tag: str
+    summary: str
+    description: str = ""
+    public: bool = False
+    parameters: Sequence[Parameter] = ()
+    path_descriptions: Mapping[str, str] = field(default_factory=dict)
+    body: type[BaseModel] | None = None
+    body_media_type: str = "application/json"
+    answers: Mapping[int, Answers]
+    problems: Sequence[int] = ()
+    locations: Locations | None = None
+    query_names: frozenset[str] = field(init=False)
+    required_names: Sequence[str] = field(init=False)
+    body_names: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        query = [p for p in self.parameters if p.where == "query"]
+        object.__setattr__(self, "query_names", frozenset(p.name for p in query))
+        object.__setattr__(self, "required_names", [p.name for p in query if p.required])
+        names = self.body.model_fields if self.body is not None else ()
+        object.__setattr__(self, "body_names", frozenset(names))
+        if self.locations is None:
+            in_query = self.method == "GET"
+            object.__setattr__(self, "locations", IN_QUERY if in_query else IN_BODY)
+
+    @property
+    def template(self) -> str:
+        """The path with bare parameter names."""
+        return _PARAMETER.sub(r"{\1}", self.path)
+
+
+class PathRoute(BaseRoute):
+    """All methods of one path."""
+
+    def __init__(self, operations: Sequence[Operation]) -> None:
+        """Make a route of operations that share their path."""
+        self.path = operations[0].path
+        self.template = operations[0].template
+        self.operations = {operation.method: operation for operation in operations}
+        if "GET" in self.operations:
+            self.operations["HEAD"] = self.operations["GET"]
+        self.allow = ", ".join(sorted({*self.operations, "OPTIONS"}))
+        bare = self.path.rstrip("/")
+        self._fixed = None if "{" in bare else (bare, bare + "/")
+        self._pattern = re.compile(_regex(bare) + "/?")
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Whether the path as it was sent is this one."""
+        if scope["type"] != "http":
+            return Match.NONE, {}
+        path = _raw_path(scope)
+        if self._fixed is not None:
+            return (Match.FULL, {}) if path in self._fixed else (Match.NONE, {})
+        found = self._pattern.fullmatch(path)
+        if found is None:
+            return Match.NONE, {}
+        return Match.FULL, {"path_params": found.groupdict()}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Find out who calls, let the operation answer, and answer for it when it fails."""
+        scope[ROUTE] = self.template
+        operation = self.operations.get(scope["method"])
+        if operation is None:
+            response = self._other_method(scope)
+        else:
+            call = Call(scope, receive)
+            call.operation = operation
+            call.raw = scope[HEADERS]
+            try:
+                if not operation.public:
+                    tokens = cast(Tokens, scope["app"].state.tokens)
+                    call.caller = await tokens.caller(call.raw.get(b"authorization"))
+                response = await operation.handler(call)
+            except ClientDisconnect:
+                raise
+            except Exception as error:  # noqa: BLE001 - every failure has an answer
+                locations = cast(Locations, operation.locations)
+                response = problem_of(error, locations).response(scope[REQUEST_ID])
+        await response(scope, receive, send)
+
+    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
+        """Operations are known by their ids, not by names of routes."""
+        raise NoMatchFound(name, path_params)
+
+    def _other_method(self, scope: Scope) -> Response:
+        if scope["method"] == "OPTIONS":
+            return Response(status_code=204, headers={"Allow": self.allow})
+        return Problem(
+            405,
+            "MethodNotAllowedError",
+            f"allowed here: {self.allow}",
+            headers={"Allow": self.allow},
+        ).response(scope[REQUEST_ID])
+
+
+def routes(operations: Iterable[Operation]) -> list[PathRoute]:
+    """One route for each path, in the order of the operations."""
+    by_path: dict[str, list[Operation]] = {}
+    for operation in operations:
+        by_path.setdefault(operation.path, []).append(operation)
+    return [PathRoute(found) for found in by_path.values()]
+
+
+def _regex(path: str) -> str:
+    parts, end = [], 0
+    for found in _PARAMETER.finditer(path):
+        name, kind = found[1], found[2] or ""
+        parts += [re.escape(path[end : found.start()]), f"(?P<{name}>{_PATTERNS[kind]})"]
+        end = found.end()
+    return "".join([*parts, re.escape(path[end:])])
+
+
+def _raw_path(scope: Scope) -> str:
+    """The path below the place where the application stands, escaped as it was sent."""
+    path = scope.get(RAW_PATH)
+    if path is None:
+        raw = scope.get("raw_path")
+        path = raw.decode("latin-1") if raw else _escaped(scope["path"])
+        root = scope.get("root_path", "")
+        if root and path.startswith(root):
+            path = path[len(root) :]
+        scope[RAW_PATH] = path
+    return cast(str, path)
+
+
+def _escaped(path: str) -> str:
+    return path.replace("%", "%25")

@@ -1,0 +1,50 @@
+"""All commands, put together."""
+
+from typing import Annotated, Final
+
+import typer
+
+from infra.cli import (
+    access,
+    bench,
+    database,
+    demo,
+    events,
+    imports,
+    projections,
+    serving,
+)
+
+app: Final = typer.Typer(
+    name="gradelog",
+    help="Submissions, scores and grades: one append-only log and what is read from it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback(invoke_without_command=True)
+def gradelog(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)
+    ] = False,
+) -> None:
+    """Keep the record of who handed in what, what it was worth, who changed that and why."""
+    if version:
+        from infra.cli.main import version as current
+
+        typer.echo(f"gradelog {current()}")
+        raise typer.Exit
+
+
+serving.add_to(app)
+database.add_to(app)
+access.add_to(app)
+demo.add_to(app)
+bench.add_to(app)
+app.add_typer(imports.app, name="import", help="Carry in records of other systems.")
+app.add_typer(events.app, name="events", help="Read the log itself.")
+app.add_typer(projections.app, name="projections", help="See to the read models.")

@@ -1,0 +1,129 @@
+"""Child processes that are kept running, and that never outlive who started them.
+
+A child holds the reading end of a pipe whose writing end is open in the parent alone. When
+the parent ends, however it ends, the kernel closes the pipe, and the child takes that as
+its own request to end.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import structlog
+
+logger = structlog.get_logger(__name__)
+
+FIRST_PAUSE: Final = 0.2
+LONGEST_PAUSE: Final = 15.0
+"""Seconds before a child that keeps dying is started again."""
+
+STEADY_AFTER: Final = 30.0
+"""Seconds after which a child that dies counts as one that had been well."""
+
+GRACE: Final = 15.0
+"""Seconds that a child has to end before it is killed."""
+
+
+class Child:
+    """One role in a process of its own, started again whenever it ends."""
+
+    def __init__(self, role: str, arguments: Sequence[str], *, descriptors: Sequence[int] = ()):
+        """Prepare; nothing is started yet.
+
+        Args:
+            role: for the log.
+            arguments: of the command ``gradelog``.
+            descriptors: open files that the child needs.
+        """
+        self._role = role
+        self._arguments = tuple(arguments)
+        self._descriptors = tuple(descriptors)
+        self._lifeline, self._held = os.pipe()
+        self._ending = threading.Event()
+        self._change = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._thread = threading.Thread(target=self._keep, name=f"keeper of {role}", daemon=True)
+
+    def start(self) -> None:
+        """Start it and keep it running."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Let it end in good order; kill it when that takes too long."""
+        with self._change:
+            self._ending.set()
+            process = self._process
+        if process is not None and process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(GRACE)
+            except subprocess.TimeoutExpired:
+                logger.warning("child killed, it did not end", child=self._role, pid=process.pid)
+                process.kill()
+        if self._thread.ident is not None:
+            self._thread.join(GRACE)
+        for descriptor in (self._held, self._lifeline):
+            os.close(descriptor)
+
+    def _keep(self) -> None:
+        pause = FIRST_PAUSE
+        while (process := self._spawned()) is not None:
+            began = time.monotonic()
+            logger.info("child started", child=self._role, pid=process.pid)
+            code = process.wait()
+            if self._ending.is_set():
+                return
+            if time.monotonic() - began > STEADY_AFTER:
+                pause = FIRST_PAUSE
+            logger.error("child ended", child=self._role, code=code, again_in=pause)
+            if self._ending.wait(pause):
+                return
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    def _spawned(self) -> subprocess.Popen[bytes] | None:
+        with self._change:
+            if self._ending.is_set():
+                return None
+            # In a session of its own: Ctrl-C in the terminal is for the parent, which
+            # stops its children in order.
+            self._process = subprocess.Popen(  # noqa: S603  # our own program
+                [
+                    *(sys.executable, "-m", "infra.cli.main"),
+                    *self._arguments,
+                    *("--lifeline", str(self._lifeline)),
+                ],
+                stdin=subprocess.DEVNULL,
+                pass_fds=(self._lifeline, *self._descriptors),
+                start_new_session=True,
+            )
+            return self._process
+
+
+def follow_parent(lifeline: int | None) -> None:
+    """End this process in good order when its parent is gone, and at once if that fails."""
+    if lifeline is None:
+        return
+
+    def watch() -> None:
+        while os.read(lifeline, 1):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+        threading.Event().wait(GRACE)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="lifeline", daemon=True).start()
+
+
+def on_signals(end: Callable[[], None]) -> None:
+    """Call this once when somebody asks the process to end."""
+
+    def handle(_number: int, _frame: object) -> None:
+        end()
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, handle)
