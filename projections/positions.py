@@ -8,7 +8,7 @@ nobody may read them. ``error`` tells in both cases.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, LiteralString
+from typing import Final
 
 from psycopg import Connection, sql
 
@@ -171,12 +171,12 @@ def retry(db: Connection[Row], schema: str) -> bool:
     return db.execute(_RETRY, (schema,)).rowcount > 0
 
 
-def try_lock(db: Connection[Row], purpose: LiteralString, schema: str) -> bool:
+def try_lock(db: Connection[Row], purpose: str, schema: str) -> bool:
     """Take a lock that lasts as long as the connection, unless somebody else holds it."""
     (row,) = fetch(db, _TRY_LOCK, purpose, schema)
     return bool(row[0])
 
 
-def unlock(db: Connection[Row], purpose: LiteralString, schema: str) -> None:
+def unlock(db: Connection[Row], purpose: str, schema: str) -> None:
     """Give back a lock of this connection."""
     fetch(db, _UNLOCK, purpose, schema)

@@ -19,6 +19,7 @@ from projections import positions
 from projections.bulk import fetch
 from projections.positions import ReadModelError
 from projections.read_model import ReadModel, Row
+from projections.runner import LOCK as RUNS
 from projections.runner import LogReader
 
 logger = structlog.get_logger(__name__)
@@ -244,7 +245,7 @@ def _leftovers(db: Connection[Row], schema: str) -> list[str]:
 
 def unserved(db: Connection[Row], models: Sequence[type[ReadModel]]) -> list[str]:
     """Schemas of versions that this code does not serve, and what rebuilds left behind."""
-    known = {schema: name for schema, name in fetch(db, _KNOWN)}
+    known = dict(fetch(db, _KNOWN))
     names = {model.name for model in models} | set(known.values())
     serving = {model.schema() for model in models}
     found = [
@@ -258,16 +259,19 @@ def unserved(db: Connection[Row], models: Sequence[type[ReadModel]]) -> list[str
 def prune(db: Connection[Row], models: Sequence[type[ReadModel]]) -> list[str]:
     """Drop what ``unserved`` lists; return what is dropped. For an operator, never automatic.
 
-    What is being rebuilt or read at the moment is left.
+    What is run, rebuilt or read at the moment is left.
     """
     dropped = []
     for schema in unserved(db, models):
-        base = schema.removesuffix("_next")
-        if not positions.try_lock(db, LOCK, base):
+        # Another version of the code may run it, or somebody rebuild it.
+        purpose, subject = (
+            (LOCK, schema.removesuffix("_next")) if schema.endswith("_next") else (RUNS, schema)
+        )
+        if not positions.try_lock(db, purpose, subject):
             continue
         try:
             if _drop_if_free(db, schema):
                 dropped.append(schema)
         finally:
-            positions.unlock(db, LOCK, base)
+            positions.unlock(db, purpose, subject)
     return dropped

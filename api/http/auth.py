@@ -66,11 +66,6 @@ class Caller:
         """Whether the caller acts for others."""
         return self.is_global_staff or bool(self.scopes)
 
-    @property
-    def is_learner(self) -> bool:
-        """Whether the caller has no rights but to his own work."""
-        return not self.is_service and not any(self.course_roles.get(role) for role in STAFF_ROLES)
-
     def may(self, scope: str, course_id: str) -> bool:
         """Whether the caller may use a scope in a course."""
         return (
@@ -244,6 +239,8 @@ def read_claims(claims: Mapping[str, Any]) -> Caller:
     username = claims.get("preferred_username") or claims.get("username")
     if not isinstance(username, str) or not 0 < len(username) <= MAX_NAME_LENGTH:
         raise UnauthenticatedError("the token names no user")
+    if not username.isprintable():
+        raise UnauthenticatedError("the token names a user as nobody can be called")
     user_id = claims.get("user_id")
     if isinstance(user_id, bool) or not isinstance(user_id, int | str | None):
         raise UnauthenticatedError("the token has a user_id of the wrong type")

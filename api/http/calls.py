@@ -9,9 +9,10 @@ import uuid
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, cast
-from urllib.parse import parse_qsl, unquote_to_bytes
+from urllib.parse import parse_qsl, unquote_to_bytes, urlencode
 
 from starlette.requests import Request
+from starlette.types import Scope
 
 from api.backend import Backend
 from api.http.auth import Caller
@@ -29,10 +30,14 @@ if TYPE_CHECKING:
 HEADERS: Final = "gradelog.headers"
 REQUEST_ID: Final = "gradelog.request_id"
 ROUTE: Final = "gradelog.route"
+RAW_PATH: Final = "gradelog.path"
 
 MAX_POSITION: Final = 2**63 - 1
 MAX_NAME: Final = 255
 
+NDJSON: Final = b"application/x-ndjson"
+
+_HOST: Final = re.compile(r"[A-Za-z0-9.\-\[\]:]{1,255}")
 _NOT_IN_REQUEST_IDS: Final = re.compile(rb"[^A-Za-z0-9._~:+/=@-]")
 _TRACEPARENT: Final = re.compile(
     rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
@@ -122,6 +127,19 @@ class Call(Request):
     def members(self, body: bytes) -> dict[str, Any]:
         """The members of a body that is an object; others than the operation's are refused."""
         return parse_object(body, self.operation.body_names)
+
+    @property
+    def wants_lines(self) -> bool:
+        """Whether a list shall come as lines that are streamed."""
+        return NDJSON in self.raw.get(b"accept", b"").lower()
+
+    def url_with(self, **parameters: str) -> str:
+        """The address of this request, with some parameters of the query set otherwise."""
+        query = dict(parse_qsl(self.scope["query_string"].decode(), keep_blank_values=True))
+        host = self.raw.get(b"host", b"").decode("latin-1")
+        place = f"{self.scope['scheme']}://{host}" if _HOST.fullmatch(host) else ""
+        path = self.scope.get("root_path", "") + raw_path(self.scope)
+        return f"{place}{path}?{urlencode(query | parameters)}"
 
     # --- what it must have seen ----------------------------------------------------------------
 
@@ -214,3 +232,16 @@ def _moment(value: str) -> datetime:
     except FieldError as bad:
         errors = [error_at(str(m), m.code, "query", "as_of") for m in bad.messages]
     raise invalid("the moment was refused", *errors)
+
+
+def raw_path(scope: Scope) -> str:
+    """The path below the place where the application stands, escaped as it was sent."""
+    path = scope.get(RAW_PATH)
+    if path is None:
+        raw = scope.get("raw_path")
+        path = raw.decode("latin-1") if raw else scope["path"].replace("%", "%25")
+        root = scope.get("root_path", "")
+        if root and path.startswith(root):
+            path = path[len(root) :]
+        scope[RAW_PATH] = path
+    return cast(str, path)

@@ -18,12 +18,10 @@ from starlette.routing import BaseRoute, Match, NoMatchFound
 from starlette.types import Receive, Scope, Send
 
 from api.http.auth import Tokens
-from api.http.calls import HEADERS, REQUEST_ID, ROUTE, Call
+from api.http.calls import HEADERS, REQUEST_ID, ROUTE, Call, raw_path
 from api.http.problems import IN_BODY, IN_QUERY, Locations, Problem, problem_of
 
 Handler = Callable[[Call], Awaitable[Response]]
-
-RAW_PATH: Final = "gradelog.path"
 
 _PATTERNS: Final = {
     "": "[^/]+",
@@ -121,7 +119,7 @@ class PathRoute(BaseRoute):
         """Whether the path as it was sent is this one."""
         if scope["type"] != "http":
             return Match.NONE, {}
-        path = _raw_path(scope)
+        path = raw_path(scope)
         if self._fixed is not None:
             return (Match.FULL, {}) if path in self._fixed else (Match.NONE, {})
         found = self._pattern.fullmatch(path)
@@ -181,20 +179,3 @@ def _regex(path: str) -> str:
         parts += [re.escape(path[end : found.start()]), f"(?P<{name}>{_PATTERNS[kind]})"]
         end = found.end()
     return "".join([*parts, re.escape(path[end:])])
-
-
-def _raw_path(scope: Scope) -> str:
-    """The path below the place where the application stands, escaped as it was sent."""
-    path = scope.get(RAW_PATH)
-    if path is None:
-        raw = scope.get("raw_path")
-        path = raw.decode("latin-1") if raw else _escaped(scope["path"])
-        root = scope.get("root_path", "")
-        if root and path.startswith(root):
-            path = path[len(root) :]
-        scope[RAW_PATH] = path
-    return cast(str, path)
-
-
-def _escaped(path: str) -> str:
-    return path.replace("%", "%25")

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import accumulate
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import psycopg
@@ -56,8 +56,7 @@ _SERIALIZATION_FAILURES = frozenset({"40001", "40P01"})
 SERVER_CANNOT = ("53", "57", "55", "25", "58")
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedEvent:
+class EncodedEvent(NamedTuple):
     """An event ready to be sent."""
 
     stream_id: UUID
@@ -78,7 +77,7 @@ class _Waiting:
     claims: Sequence[Claim]
     releases: Sequence[str]
     metadata: str
-    keys: frozenset[UUID | str]
+    keys: frozenset[int | str]
     size: int
     deadline: float
     answer: asyncio.Future[Appended]
@@ -111,13 +110,15 @@ class _Reply:
     claimed: frozenset[int] = field(default_factory=frozenset)
 
 
-def new_event_ids(count: int) -> list[bytes]:
-    """Random UUIDs (version 4) as bytes, from one call to the system's source."""
-    random = bytearray(os.urandom(16 * count))
-    for start in range(0, 16 * count, 16):
-        random[start + 6] = random[start + 6] & 0x0F | 0x40
-        random[start + 8] = random[start + 8] & 0x3F | 0x80
-    return [bytes(random[start : start + 16]) for start in range(0, 16 * count, 16)]
+# What makes 128 random bits a UUID of version 4.
+_UUID4_CLEAR: Final = (1 << 128) - 1 & ~(0xF000 << 64 | 0xC000 << 48)
+_UUID4_SET: Final = 0x4000 << 64 | 0x8000 << 48
+
+
+def new_event_id() -> bytes:
+    """A random UUID (version 4) as bytes."""
+    number = int.from_bytes(os.urandom(16), "big")
+    return (number & _UUID4_CLEAR | _UUID4_SET).to_bytes(16, "big")
 
 
 class Appender:
@@ -143,15 +144,17 @@ class Appender:
         self._closed = False
         self.figures = Figures()
 
-    async def append(
+    def append(
         self,
         events: Sequence[EncodedEvent],
         *,
         metadata: str = "{}",
         claims: Sequence[Claim] = (),
         releases: Sequence[str] = (),
-    ) -> Appended:
+    ) -> asyncio.Future[Appended]:
         """Store events, claims and releases in one transaction, durably.
+
+        The future that is returned raises, as this does:
 
         Raises:
             StreamConflictError: a stream has an event of that version already.
@@ -177,7 +180,7 @@ class Appender:
         self._pending.append(waiting)
         if self._worker is None:
             self._worker = loop.create_task(self._work())
-        return await waiting.answer
+        return waiting.answer
 
     async def close(self) -> None:
         """Send what is waiting, then close the connection."""
@@ -214,7 +217,7 @@ class Appender:
     def _take_batch(self, now: float) -> list[_Waiting]:
         """Take appends that share no stream and no key; the others stay, in their order."""
         batch: list[_Waiting] = []
-        taken: set[UUID | str] = set()
+        taken: set[int | str] = set()
         left: list[_Waiting] = []
         count = size = 0
         pending = self._pending
@@ -340,11 +343,17 @@ class Appender:
 
 def _keys(
     events: Sequence[EncodedEvent], claims: Sequence[Claim], releases: Sequence[str]
-) -> frozenset[UUID | str]:
-    keys: set[UUID | str] = {event.stream_id for event in events}
-    keys.update([claim.key for claim in claims])
-    keys.update(releases)
-    return frozenset(keys)
+) -> frozenset[int | str]:
+    # A UUID's number is hashed in C, the UUID itself in Python.
+    if not claims and not releases and len(events) == 1:
+        return frozenset((events[0].stream_id.int,))
+    return frozenset(
+        [
+            *(event.stream_id.int for event in events),
+            *(claim.key for claim in claims),
+            *releases,
+        ]
+    )
 
 
 def _arguments(batch: list[_Waiting]) -> tuple[bytes, ...]:

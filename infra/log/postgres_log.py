@@ -19,7 +19,7 @@ from infra.log.appender import (
     Appender,
     EncodedEvent,
     Figures,
-    new_event_ids,
+    new_event_id,
 )
 from infra.log.bell import Bell
 from infra.log.channel import Channel, NotSentError
@@ -116,9 +116,9 @@ class PostgresLog:
                 event.originator_version,
                 event.TOPIC,
                 encode_event(event),
-                event_id,
+                new_event_id(),
             )
-            for event, event_id in zip(events, new_event_ids(len(events)), strict=True)
+            for event in events
         ]
         return await self.append_encoded(
             encoded, metadata=encode_provenance(provenance), claims=claims, releases=releases

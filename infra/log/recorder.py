@@ -27,7 +27,7 @@ from domain.application import Claim, ClaimTakenError, StreamConflictError
 from domain.errors import OutcomeUnknownError, UnavailableError
 from domain.events import NOBODY, Provenance
 from infra.engine import Engine
-from infra.log.appender import EncodedEvent, new_event_ids
+from infra.log.appender import EncodedEvent, new_event_id
 from infra.log.codec import encode_provenance
 from infra.log.postgres_log import PostgresLog
 from infra.postgres import LOG_SCHEMA, Row, pool
@@ -75,12 +75,15 @@ class LogRecorder(ApplicationRecorder):
         """
         if not stored_events:
             return []
-        ids = new_event_ids(len(stored_events))
         encoded = [
             EncodedEvent(
-                _uuid(event.originator_id), event.originator_version, event.topic, event.state, id_
+                _uuid(event.originator_id),
+                event.originator_version,
+                event.topic,
+                event.state,
+                new_event_id(),
             )
-            for event, id_ in zip(stored_events, ids, strict=True)
+            for event in stored_events
         ]
         metadata = encode_provenance(provenance)
         try:

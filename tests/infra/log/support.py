@@ -17,17 +17,17 @@ from uuid import UUID
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from infra.log.appender import EncodedEvent, new_event_ids
+from infra.log.appender import EncodedEvent, new_event_id
 
 ROOT = Path(__file__).parents[3]
 
 
-def events(stream_id: UUID, *versions: int, data: bytes = b'{"note":"a fact"}') -> list[EncodedEvent]:
+def events(
+    stream_id: UUID, *versions: int, data: bytes = b'{"note":"a fact"}'
+) -> list[EncodedEvent]:
     """Events of one stream, ready to be appended."""
-    ids = new_event_ids(len(versions))
     return [
-        EncodedEvent(stream_id, version, "test.Noted", data, id_)
-        for version, id_ in zip(versions, ids, strict=True)
+        EncodedEvent(stream_id, version, "test.Noted", data, new_event_id()) for version in versions
     ]
 
 
@@ -91,9 +91,7 @@ class Wire:
     @property
     def dsn(self) -> str:
         """How to reach the database through this wire."""
-        return make_conninfo(
-            **{**self._upstream, "host": str(self._directory), "port": "5432"}
-        )
+        return make_conninfo(**{**self._upstream, "host": str(self._directory), "port": "5432"})
 
     async def open(self) -> None:
         path = self._directory / ".s.PGSQL.5432"
@@ -113,9 +111,7 @@ class Wire:
         for writer_ in list(self._links):
             writer_.transport.abort()
 
-    async def _accept(
-        self, reader: asyncio.StreamReader, writer_: asyncio.StreamWriter
-    ) -> None:
+    async def _accept(self, reader: asyncio.StreamReader, writer_: asyncio.StreamWriter) -> None:
         if self.refuse:
             writer_.transport.abort()
             return

@@ -15,9 +15,7 @@ from infra.log.postgres_log import PostgresLog
 from tests.infra.log.support import contiguous, events, stored, wire
 
 
-def with_log(
-    dsn: str, test: Callable[[PostgresLog], Awaitable[Any]], **options: Any
-) -> Any:
+def with_log(dsn: str, test: Callable[[PostgresLog], Awaitable[Any]], **options: Any) -> Any:
     async def run() -> Any:
         log = PostgresLog(dsn, **options)
         try:

@@ -63,9 +63,7 @@ def test_four_processes_leave_no_gap_and_a_tailing_reader_misses_nothing(
 ) -> None:
     tail = Tail(dsn)
     tail.start()
-    writers = [
-        Writer(dsn, tmp_path / str(n), tasks=16, appends=40, shared=8) for n in range(4)
-    ]
+    writers = [Writer(dsn, tmp_path / str(n), tasks=16, appends=40, shared=8) for n in range(4)]
     promised = []
     for writer in writers:
         assert writer.process.wait(60) == 0
@@ -85,9 +83,7 @@ def test_a_writer_killed_at_any_moment_leaves_nothing_half_written(
     dsn: str, tmp_path: Path, seed: int
 ) -> None:
     chance = random.Random(seed)
-    writers = [
-        Writer(dsn, tmp_path / str(n), tasks=8, appends=0, shared=4) for n in range(3)
-    ]
+    writers = [Writer(dsn, tmp_path / str(n), tasks=8, appends=0, shared=4) for n in range(3)]
     for writer in writers:
         writer.wait_until_under_way()
     promised = []

@@ -52,8 +52,6 @@ class Note(Aggregate):
         self.text = text
 
 
-
-
 def test_an_application_of_the_library_works_on_the_log(recorder: LogRecorder) -> None:
     class Notes(Application[UUID]):
         def construct_recorder(self) -> ApplicationRecorder:

@@ -1,0 +1,189 @@
+"""The read models: where they stand, and what an operator does about it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from infra.cli.output import (
+    USAGE,
+    Advance,
+    CommandError,
+    Json,
+    print_json,
+    print_table,
+    progress,
+)
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+    from projections.read_model import ReadModel
+    from projections.rebuild import Progress
+
+app: Final = typer.Typer(no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="Name of a read model, as `projections status` shows it.")]
+
+STANDINGS: Final = """
+SELECT schema, state, position, error, failed_at_position FROM gradelog.read_models
+"""
+PROJECTORS: Final = """
+SELECT count(*) FROM pg_stat_activity
+WHERE application_name = 'gradelog projector' AND datname = current_database()
+"""
+
+
+@app.command()
+def status(*, as_json: Json = False) -> None:
+    """Show where each read model stands."""
+    from infra.log.reader import PostgresLogReader
+    from projections.rebuild import unserved
+    from projections.registry import READ_MODELS
+
+    with _connected() as db:
+        head = PostgresLogReader().head(db)
+        standings = {row[0]: row[1:] for row in db.execute(STANDINGS).fetchall()}
+        left_over = unserved(db, READ_MODELS)
+        (projectors,) = db.execute(PROJECTORS).fetchone() or (0,)
+    models: list[dict[str, Any]] = []
+    for model in READ_MODELS:
+        state, position, error, failed_at = standings.get(model.schema(), ("missing", 0, None, None))
+        models.append(
+            {
+                "name": model.name,
+                "version": model.version,
+                "state": state,
+                "position": position,
+                "lag": max(0, head - position),
+                "error": error,
+                "failed_at_position": failed_at,
+            }
+        )
+    if as_json:
+        print_json(
+            {
+                "head": head,
+                "projectors": projectors,
+                "read_models": models,
+                "not_served": left_over,
+            }
+        )
+        return
+    print_table(
+        f"read models; the log ends at {head:,}",
+        ("name", "version", "state", "position", "lag", "error"),
+        [
+            (
+                one["name"],
+                one["version"],
+                one["state"],
+                one["position"],
+                one["lag"],
+                "" if one["error"] is None else f"at {one['failed_at_position']}: {one['error']}",
+            )
+            for one in models
+        ],
+        right="version position lag",
+    )
+    if not projectors:
+        typer.echo("no projector runs; gradelog serve or gradelog project starts one")
+    if left_over:
+        typer.echo(f"no longer served: {', '.join(left_over)}; gradelog projections prune drops it")
+
+
+@app.command()
+def rebuild(name: Name, *, as_json: Json = False) -> None:
+    """Fold the whole log into new tables; the old ones serve until the new ones are complete."""
+    import time
+
+    from infra.log.reader import PostgresLogReader
+    from projections.rebuild import rebuild as build
+
+    model = _model(name)
+    with _connected() as db:
+        reader = PostgresLogReader()
+        total = reader.head(db)
+        began = time.monotonic()
+        with progress(f"rebuilding {name}", total, "events") as advance:
+            position = build(db, reader, model, _Bar(advance))
+        seconds = time.monotonic() - began
+    if as_json:
+        print_json(
+            {"name": name, "version": model.version, "position": position, "seconds": seconds}
+        )
+        return
+    rate = position / seconds if seconds else 0.0
+    typer.echo(
+        f"{name} is rebuilt up to position {position:,}"
+        f" in {seconds:,.1f} seconds ({rate:,.0f} events/s)"
+    )
+
+
+@app.command()
+def retry(name: Name, *, as_json: Json = False) -> None:
+    """Let the projector try again the event at which a read model failed."""
+    from projections import positions
+
+    model = _model(name)
+    with _connected() as db:
+        tried = positions.retry(db, model.schema())
+    if as_json:
+        print_json({"name": name, "retried": tried})
+    elif tried:
+        typer.echo(f"{name} is tried again as soon as a projector sees it")
+    else:
+        typer.echo(f"{name} has not failed")
+
+
+@app.command()
+def prune(*, as_json: Json = False) -> None:
+    """Drop tables of other versions and what interrupted rebuilds left behind."""
+    from projections.rebuild import prune as drop
+    from projections.registry import READ_MODELS
+
+    with _connected() as db:
+        dropped = drop(db, READ_MODELS)
+    if as_json:
+        print_json({"dropped": dropped})
+        return
+    for schema in dropped:
+        typer.echo(f"dropped {schema}")
+    if not dropped:
+        typer.echo("nothing to drop")
+
+
+class _Bar:
+    """Moves a progress bar to where a rebuild is."""
+
+    def __init__(self, advance: Advance) -> None:
+        self._advance = advance
+        self._done = 0
+
+    def __call__(self, progress: "Progress") -> None:
+        self._advance(progress.done - self._done)
+        self._done = progress.done
+
+
+def _model(name: str) -> "type[ReadModel]":
+    from projections.registry import READ_MODELS, read_model
+
+    model = read_model(name)
+    if model is None:
+        known = ", ".join(model.name for model in READ_MODELS)
+        raise CommandError(f"no read model is called {name!r}; there are {known}", code=USAGE)
+    return model
+
+
+@contextmanager
+def _connected() -> "Iterator[Connection[tuple[Any, ...]]]":
+    from infra.log.reader import connect
+    from infra.logging import configure
+    from infra.main import database
+    from infra.settings import read_settings
+
+    settings = read_settings()
+    configure(settings, role="projections")
+    with database(settings) as dsn, connect(dsn, name="gradelog projections") as db:
+        yield db
