@@ -1,11 +1,11 @@
 """Writes many rows with few statements, and what the tables of several read models share."""
 
-import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, LiteralString
 from uuid import UUID, uuid5
 
+import orjson
 from psycopg import Connection
 
 from projections.read_model import Row
@@ -58,4 +58,4 @@ def annotations_text(annotation: Mapping[str, str] | None) -> str | None:
     if annotation is None:
         return None
     names = ("creator", "reason", "annotation_type")
-    return json.dumps([{name: annotation[name] for name in names}])
+    return orjson.dumps([{name: annotation[name] for name in names}]).decode()

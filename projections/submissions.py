@@ -6,13 +6,13 @@ edx-submissions, ``submissions.api``.
 
 # ruff: noqa: S608 - statements are put together from constants of this module
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, Final, LiteralString
 from uuid import UUID
 
+import orjson
 from psycopg import Connection
 
 from domain.events import Event, Recorded
@@ -602,7 +602,7 @@ def _scores_by_submission(rows: list[Row]) -> dict[UUID, Score]:
 
 def parse_annotations(text: str | None) -> tuple[Annotation, ...]:
     """Annotations from the text in which they are kept."""
-    return tuple(Annotation(**found) for found in json.loads(text)) if text else ()
+    return tuple(Annotation(**found) for found in orjson.loads(text)) if text else ()
 
 
 def _information(row: Row) -> SubmissionInformation:

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -53,13 +54,18 @@ class Child:
         """Start it and keep it running."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Let it end in good order; kill it when that takes too long."""
+    def ask_to_stop(self) -> None:
+        """Let it end in good order; returns at once."""
         with self._change:
             self._ending.set()
-            process = self._process
-        if process is not None and process.poll() is None:
-            process.terminate()
+            if self._process is not None and self._process.poll() is None:
+                self._process.terminate()
+
+    def stop(self) -> None:
+        """Let it end in good order; kill it when that takes too long."""
+        self.ask_to_stop()
+        process = self._process
+        if process is not None:
             try:
                 process.wait(GRACE)
             except subprocess.TimeoutExpired:
@@ -93,15 +99,23 @@ class Child:
             # stops its children in order.
             self._process = subprocess.Popen(  # noqa: S603  # our own program
                 [
-                    *(sys.executable, "-m", "infra.cli.main"),
+                    *(sys.executable, "-P", "-m", "infra.cli.main"),
                     *self._arguments,
                     *("--lifeline", str(self._lifeline)),
                 ],
                 stdin=subprocess.DEVNULL,
+                env=_environment(),
                 pass_fds=(self._lifeline, *self._descriptors),
                 start_new_session=True,
             )
             return self._process
+
+
+def _environment() -> dict[str, str]:
+    """Ours, and the place of this code, so that the child runs the same and no other."""
+    root = str(Path(__file__).parents[2])
+    paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
 
 
 def follow_parent(lifeline: int | None) -> None:

@@ -1,0 +1,289 @@
+"""The submissions interface over HTTP: one URL for each function.
+
+Reads answer from the read models and say at which position of the log. Questions about the
+past are answered from the events of the one student item they are about, or from the
+history of scores where they are about many.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from datetime import datetime
+from typing import Any, Final, TypeVar
+from uuid import UUID
+
+import orjson
+from starlette.responses import Response
+
+from api import rendering
+from api.http import commands, log_reads
+from api.http.auth import READ_SUBMISSIONS, WRITE_SUBMISSIONS, Caller
+from api.http.calls import Call
+from api.http.commands import PREFIX
+from api.http.idempotency import idempotency, respond
+from api.http.problems import error_at, invalid
+from api.http.responses import (
+    Lines,
+    decode_cursor,
+    dumps,
+    encode_cursor,
+    fragment,
+    lines,
+    read,
+)
+from api.rendering import Result
+from domain.errors import ForbiddenError
+from domain.submissions import fields
+from domain.submissions.errors import (
+    SubmissionInternalError,
+    SubmissionNotFoundError,
+    SubmissionRequestError,
+)
+from domain.submissions.fields import Form, StudentItemKey
+from domain.submissions.student_item import student_item_stream
+from projections import score_history
+from projections import submissions as read_model
+from projections.read_model import Answer, Query, StreamQuery
+from projections.submissions import Score, Submission, SubmissionInformation, TopSubmission
+
+T = TypeVar("T")
+
+DEFAULT_PAGE: Final = 50
+LARGEST_PAGE: Final = 1000
+
+
+# --- writing ----------------------------------------------------------------------------------
+
+
+async def create_submission(call: Call) -> Response:
+    """Hand in an answer."""
+    commands.refuse_unless_writer(call.caller)
+    raw = await call.raw_body()
+    arguments = commands.submission_arguments(call.members(raw))
+    commands.refuse_submission(call.caller, arguments[0])
+    done = await call.backend.submissions.create_submission(
+        *arguments,
+        provenance=call.provenance(),
+        idempotency=idempotency(call, raw, commands.created),
+    )
+    return await respond(call, done, commands.created)
+
+
+async def set_score(call: Call) -> Response:
+    """Say what a submission is worth."""
+    commands.refuse_unless_writer(call.caller)
+    raw = await call.raw_body()
+    body = call.members(raw)
+    given = call.path_text("submission_uuid")
+    submission_uuid = commands.submission_uuid(given)
+    if not call.caller.may_everywhere(WRITE_SUBMISSIONS):
+        query = read_model.submission_by_uuid(submission_uuid)
+        found = await call.backend.reads.ask(query, latest=True)
+        commands.refuse_score(call.caller, found.value, given)
+    render = commands.scored(body)
+    done = await call.backend.submissions.set_score(
+        given,
+        *commands.score_arguments(body),
+        provenance=call.provenance(),
+        idempotency=idempotency(call, raw, render),
+    )
+    return await respond(call, done, render)
+
+
+async def reset_score(call: Call) -> Response:
+    """Let the score of a student item count no longer."""
+    commands.refuse_unless_writer(call.caller)
+    raw = await call.raw_body()
+    arguments = commands.reset_arguments(call.members(raw))
+    commands.refuse_in_course(call.caller, arguments[1])
+    done = await call.backend.submissions.reset_score(
+        *arguments,
+        provenance=call.provenance(),
+        idempotency=idempotency(call, raw, commands.reset),
+    )
+    return await respond(call, done, commands.reset)
+
+
+# --- submissions ------------------------------------------------------------------------------
+
+
+async def get_submission(call: Call) -> Response:
+    """One submission."""
+    query = call.query()
+    with_student = _includes_student_item(query)
+    given, submission_uuid = _submission_uuid(call)
+    found = await _ask(call, read_model.submission_by_uuid(submission_uuid))
+    row = _readable(call.caller, found.value, given)
+    (answer,) = await _answers(call, [row])
+    render = rendering.submission_with_student if with_student else rendering.submission
+    return _result(call, render(row, answer), found.position)
+
+
+async def get_submissions(call: Call) -> Response:
+    """The submissions of one student for one item, the newest first."""
+    query = call.query()
+    key = _student_item(query)
+    limit = fields.limit(_number(query.get("limit")))
+    _refuse_unless_own(call.caller, key.course_id, key.student_id)
+    until = await call.past(query)
+    if until is None:
+        found = await _ask(call, read_model.submissions_of_item(key, limit))
+        rows, position = found.value, found.position
+    else:
+        past, position = await log_reads.student_item_past(call, _stream_of(key), until)
+        rows = [rendering.submission_row(s) for s in past.newest_submissions(key.item_type, limit)]
+    answers = await _answers(call, rows)
+    results = [rendering.submission(row, a) for row, a in zip(rows, answers, strict=True)]
+    return _result(call, results, position)
+
+
+async def get_all_submissions(call: Call) -> Response:
+    """The newest submission of each student for an item, by student id."""
+    query = call.query()
+    item = _texts(query, course_id=255, item_id=255, item_type=100)
+    _refuse_unless_reader(call.caller, item[0])
+
+    async def render(rows: Sequence[Submission]) -> list[Result]:
+        answers = await _answers(call, rows)
+        return [
+            rendering.submission_with_student_id(row, answer)
+            for row, answer in zip(rows, answers, strict=True)
+        ]
+
+    if call.wants_lines:
+        return await _lines(call, read_model.all_latest_submissions(*item), render)
+    size = _page_size(query)
+    (after,) = _cursor(query, str) or (None,)
+    found = await _ask(
+        call, read_model.latest_submission_of_each_student(*item, after=after, limit=size + 1)
+    )
+    return await _page(call, found, size, render, lambda row: [row.student_item.student_id])
+
+
+async def get_all_course_submission_information(call: Call) -> Response:
+    """The submissions of a course for items of one type with their scores, newest first."""
+    query = call.query()
+    course_id = call.path_text("course_id")
+    (item_type,) = _texts(query, item_type=100)
+    _refuse_unless_reader(call.caller, course_id)
+
+    async def render(rows: Sequence[SubmissionInformation]) -> list[Result]:
+        answers = await _answers(call, [row.submission for row in rows])
+        scores = await _scores(call, [row.score for row in rows])
+        return [
+            {
+                "student_item": rendering.student_item(row.submission.student_item),
+                "submission": rendering.submission(row.submission, answer),
+                "score": score or {},
+            }
+            for row, answer, score in zip(rows, answers, scores, strict=True)
+        ]
+
+    if call.wants_lines:
+        stream = read_model.all_course_information(course_id, item_type)
+        return await _lines(call, stream, render)
+    size = _page_size(query)
+    after = _cursor(query, datetime, int)
+    found = await _ask(
+        call,
+        read_model.course_information(
+            course_id, item_type, limit=size + 1, after=after and (after[0], after[1])
+        ),
+    )
+    return await _page(
+        call,
+        found,
+        size,
+        render,
+        lambda row: [row.submission.submitted_at, row.submission.submission_id],
+    )
+
+
+async def get_top_submissions(call: Call) -> Response:
+    """The best scored answers of an item."""
+    query = call.query()
+    item = _texts(query, course_id=255, item_id=255, item_type=100)
+    number = fields.number_of_top_scores(_number(query["number_of_top_scores"]))
+    _refuse_unless_reader(call.caller, item[0])
+    until = await call.past(query)
+    if until is None:
+        found = await _ask(call, read_model.top_submissions(*item, number))
+        rows, position = found.value, found.position
+    else:
+        rows, position = await log_reads.top_submissions_as_of(call, item, number, until)
+    answers = await _answers(call, rows)
+    results = [rendering.top_entry(row, a) for row, a in zip(rows, answers, strict=True)]
+    return _result(call, results, position)
+
+
+async def get_student_ids_by_submission_uuid(call: Call) -> Response:
+    """Whose submissions these are."""
+    course_id = call.path_text("course_id")
+    _refuse_unless_reader(call.caller, course_id)
+    body = call.members(await call.raw_body())
+    given = body.get("submission_uuids")
+    if not isinstance(given, list):
+        raise invalid(
+            "the body was refused",
+            error_at("Input should be a list.", "list_type", "body", "submission_uuids"),
+        )
+    uuids = {commands.submission_uuid(value) for value in given}
+    found = await _ask(call, read_model.student_ids_by_submission_uuid(course_id, uuids))
+    results = {str(key): student_id for key, student_id in found.value.items()}
+    return _result(call, results, found.position)
+
+
+# --- scores -----------------------------------------------------------------------------------
+
+
+async def get_score(call: Call) -> Response:
+    """The score of a student item that counts."""
+    query = call.query()
+    key = _student_item(query)
+    _refuse_unless_own(call.caller, key.course_id, key.student_id)
+    until = await call.past(query)
+    if until is None:
+        found = await _ask(call, read_model.score_of_item(key))
+        row, position = found.value, found.position
+    else:
+        past, position = await log_reads.student_item_past(call, _stream_of(key), until)
+        event = past.score(key.item_type)
+        row = None if event is None else rendering.score_row(event)
+    return _result(call, (await _scores(call, [row]))[0], position)
+
+
+async def get_scores(call: Call) -> Response:
+    """The scores of a student in a course that count, by item."""
+    query = call.query()
+    course_id, student_id = call.path_text("course_id"), call.path_text("student_id")
+    _refuse_unless_own(call.caller, course_id, student_id)
+    until = await call.past(query)
+    if until is None:
+        found = await _ask(call, read_model.scores_of_student(course_id, student_id))
+    else:
+        position = await log_reads.reached(call, until)
+        question = score_history.scores_of_student_as_of(course_id, student_id, position)
+        answer = await _ask(call, question, at_least=position)
+        found = Answer(answer.value, position)
+    results = {item: rendering.unannotated_score(row) for item, row in found.value.items()}
+    return _result(call, results, found.position)
+
+
+async def get_latest_score_for_submission(call: Call) -> Response:
+    """The last score that was written for a submission."""
+    query = call.query()
+    given, submission_uuid = _submission_uuid(call)
+    until = await call.past(query)
+    row: Score | None
+    if until is not None:
+        past, now, position = await log_reads.submission_past(call, submission_uuid, until)
+        if now is None or not _may_read(call.caller, now):
+            _refuse_hidden(call.caller, exists=now is not None, given=given)
+        event = past.score_of(submission_uuid)
+        row = None if event is None else rendering.score_row(event)
+    else:
+        if not call.caller.may_everywhere(READ_SUBMISSIONS):
+            submission = await _ask(call, read_model.submission_by_uuid(submission_uuid))
+            _readable(call.caller, submission.value, given)
+        found = await _ask(call, read_model.latest_score_of_submission(submission_uuid))
+        row, position = found.value, found.position
+    return _result(call, (await _scores(call, [row]))[0], position)

@@ -1,0 +1,59 @@
+"""Waiting until everything that is in the log can be read."""
+
+import time
+from typing import Final
+
+import psycopg
+
+from infra.cli.output import CommandError, progress
+from infra.log.reader import PostgresLogReader, connect
+from projections.registry import READ_MODELS
+
+PAUSE: Final = 0.1
+PATIENCE: Final = 120.0
+"""Seconds without any progress after which something must be wrong."""
+
+STANDINGS: Final = """
+SELECT schema, position, state, error FROM gradelog.read_models WHERE schema = ANY (%s)
+"""
+
+
+def wait_for_read_models(dsn: str) -> None:
+    """Return when every read model has applied the log as it is now, and serves.
+
+    Raises:
+        CommandError: one of them has failed, or nothing moves.
+    """
+    wanted = [model.schema() for model in READ_MODELS]
+    with connect(dsn, name="gradelog waiting") as db:
+        head = PostgresLogReader().head(db)
+        begin = _slowest(db, wanted)[0]
+        with progress("bringing read models up to date", head - begin, "events") as advance:
+            position, moved = begin, time.monotonic()
+            while True:
+                now_at, ready = _slowest(db, wanted)
+                if now_at > position:
+                    advance(now_at - position)
+                    position, moved = now_at, time.monotonic()
+                if ready and position >= head:
+                    return
+                if time.monotonic() - moved > PATIENCE:
+                    raise CommandError(
+                        f"the read models have been standing at position {position:,} of"
+                        f" {head:,} for {PATIENCE:.0f} seconds; gradelog projections status"
+                        " tells more"
+                    )
+                time.sleep(PAUSE)
+
+
+def _slowest(db: psycopg.Connection[tuple[object, ...]], wanted: list[str]) -> tuple[int, bool]:
+    """The lowest position of all, and whether all of them serve."""
+    positions, serving = [], 0
+    for schema, position, state, error in db.execute(STANDINGS, (wanted,)).fetchall():
+        if error is not None:
+            raise CommandError(f"the read model {schema} stands still: {error}")
+        positions.append(int(str(position)))
+        serving += state == "serving"
+    if len(positions) < len(wanted):
+        return 0, False
+    return min(positions), serving == len(wanted)

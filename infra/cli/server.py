@@ -1,0 +1,132 @@
+"""The HTTP server of one process, on a socket that is open before anything else starts."""
+
+import asyncio
+import errno
+import os
+import socket
+from collections.abc import Callable
+from typing import Final
+
+import uvicorn
+
+from infra.cli.output import FAILED, USAGE, CommandError
+from infra.settings import Settings
+
+BACKLOG: Final = 2048
+GRACE: Final = 10
+"""Seconds that requests under way have to end."""
+
+HIGHEST_PORT: Final = 65_535
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Take an address; connections wait until there is somebody to answer them.
+
+    Raises:
+        CommandError: it cannot be had.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError):
+        raise CommandError(f"{host!r} is not an address of this machine", code=USAGE) from None
+    family, kind, protocol, _, address = found[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        if os.name == "posix":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        # Only a listening socket keeps others from the same address.
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise _taken(host, port, error) from None
+    listener.setblocking(False)
+    return listener
+
+
+def bind_or_next(host: str, port: int) -> socket.socket:
+    """The same, or the next free port above it.
+
+    Raises:
+        CommandError: no port can be had.
+    """
+    while True:
+        try:
+            return bind(host, port)
+        except PortTakenError:
+            if port in (0, HIGHEST_PORT):
+                raise
+            port += 1
+
+
+class PortTakenError(CommandError):
+    """Somebody else listens there."""
+
+
+def url(listener: socket.socket) -> str:
+    """Where a client finds what listens on a socket."""
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+class Server(uvicorn.Server):
+    """Tells when it answers."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and tell."""
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
+
+
+def serve(
+    settings: Settings, dsn: str, listener: socket.socket, ready: Callable[[], None]
+) -> None:
+    """Answer requests until somebody asks the process to end.
+
+    Raises:
+        CommandError: the application did not start.
+    """
+    from infra.main import application
+
+    config = uvicorn.Config(
+        application(settings, dsn),
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        # Ours is set up already; requests are logged by the application.
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        timeout_graceful_shutdown=GRACE,
+    )
+    server = Server(config, ready)
+    try:
+        server.run(sockets=[listener])
+    except SystemExit:
+        raise CommandError("the server did not start; the log tells why") from None
+    except asyncio.CancelledError:
+        return
+    if not server.started:
+        raise CommandError("the server did not start; the log tells why", code=FAILED)
+
+
+def _taken(host: str, port: int, error: OSError) -> CommandError:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return PortTakenError(
+                f"port {port} on {host} is in use; choose another with --port or GRADELOG_PORT"
+            )
+        case errno.EACCES:
+            return CommandError(
+                f"port {port} on {host} is not for this user; choose one above 1023 with --port"
+                " or GRADELOG_PORT"
+            )
+        case _:
+            return CommandError(f"cannot listen on port {port} of {host}: {error.strerror}")

@@ -1,0 +1,212 @@
+"""Commands that run until they are stopped: API, projector, or both."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from infra.cli.output import Json, print_json
+
+if TYPE_CHECKING:
+    import socket
+
+    from infra.settings import Settings
+
+Host = Annotated[str | None, typer.Option(help="Address to listen on; GRADELOG_HOST.")]
+Port = Annotated[
+    int | None,
+    typer.Option(min=0, max=65_535, help="Port to listen on, 0 for any free one; GRADELOG_PORT."),
+]
+Lifeline = Annotated[int | None, typer.Option(hidden=True)]
+
+WORKER_START_LIMIT: Final = 60.0
+"""Seconds for the first of several workers to answer."""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command()(serve)
+    app.command()(api)
+    app.command()(project)
+    app.command(hidden=True)(worker)
+
+
+def serve(*, host: Host = None, port: Port = None, as_json: Json = False) -> None:
+    """Serve the API in this process, with a projector beside it."""
+    with _prepared(host, port, role="api") as (settings, listener, dsn):
+        with projector():
+            _answer(settings, dsn, listener, _announcing(listener, as_json=as_json))
+
+
+def api(
+    *,
+    host: Host = None,
+    port: Port = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, max=256, help="Processes that share the port; GRADELOG_WORKERS."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Serve the API alone. Reads fall behind unless a projector runs somewhere."""
+    with _prepared(host, port, role="api") as (settings, listener, dsn):
+        announce = _announcing(listener, as_json=as_json)
+        count = settings.workers if workers is None else workers
+        if count == 1:
+            _answer(settings, dsn, listener, announce)
+        else:
+            _supervise(listener, count, announce)
+
+
+def project(*, lifeline: Lifeline = None, as_json: Json = False) -> None:
+    """Keep the read models up to date. Several may run: the others stand by."""
+    from infra.cli.processes import follow_parent, on_signals
+    from infra.log.reader import PostgresLogReader, connect
+    from infra.logging import configure
+    from infra.main import database
+    from infra.settings import read_settings
+    from projections.registry import READ_MODELS
+    from projections.runner import Runner
+
+    stop = threading.Event()
+    on_signals(stop.set)
+    follow_parent(lifeline)
+    settings = read_settings()
+    configure(settings, role="projector")
+    with database(settings) as dsn:
+        if lifeline is None:
+            _say("the projector runs", as_json=as_json, pid=os.getpid())
+        Runner(lambda: connect(dsn), PostgresLogReader(), READ_MODELS).run(stop)
+
+
+def worker(
+    *,
+    listening: Annotated[int, typer.Option()],
+    ready: Annotated[int, typer.Option()],
+    lifeline: Lifeline = None,
+) -> None:
+    """Serve on a socket that the parent process has opened."""
+    import socket
+
+    from infra.cli.processes import follow_parent
+    from infra.logging import configure
+    from infra.main import database
+    from infra.settings import read_settings
+
+    follow_parent(lifeline)
+    settings = read_settings()
+    configure(settings, role="api")
+    with database(settings) as dsn, socket.socket(fileno=listening) as listener:
+        _answer(settings, dsn, listener, lambda: _told(ready))
+
+
+@contextmanager
+def projector() -> Iterator[None]:
+    """A projector in a process of its own, for as long as the context lasts."""
+    from infra.cli.processes import Child
+
+    child = Child("projector", ["project"])
+    child.start()
+    try:
+        yield
+    finally:
+        child.stop()
+
+
+# --- the API ---------------------------------------------------------------------------------
+
+
+@contextmanager
+def _prepared(
+    host: str | None, port: int | None, *, role: str
+) -> "Iterator[tuple[Settings, socket.socket, str]]":
+    """What serving needs, in the order in which a refusal costs least."""
+    from infra.cli.server import bind
+    from infra.logging import configure
+    from infra.main import database
+    from infra.settings import jwt_secret, master_key, read_settings
+
+    settings = read_settings()
+    configure(settings, role=role)
+    jwt_secret(settings)
+    master_key(settings)
+    with ExitStack() as stack:
+        listener = stack.enter_context(
+            bind(settings.host if host is None else host, settings.port if port is None else port)
+        )
+        # Until the server takes over, a request to end ends the start in good order.
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, _end)
+        yield settings, listener, stack.enter_context(database(settings))
+
+
+def _answer(
+    settings: "Settings", dsn: str, listener: "socket.socket", announce: Callable[[], None]
+) -> None:
+    from infra.cli.server import serve
+
+    # The server ends in good order by itself on the first signal, and then raises it again
+    # for whoever was asked before: us, who have nothing to add.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
+    serve(settings, dsn, listener, announce)
+
+
+def _supervise(listener: "socket.socket", count: int, announce: Callable[[], None]) -> None:
+    from infra.cli.processes import Child, on_signals
+
+    stop = threading.Event()
+    on_signals(stop.set)
+    heard, told = os.pipe()
+    descriptor = listener.fileno()
+    children = [
+        Child(
+            f"worker {number}",
+            ["worker", "--listening", str(descriptor), "--ready", str(told)],
+            descriptors=(descriptor, told),
+        )
+        for number in range(1, count + 1)
+    ]
+    for child in children:
+        child.start()
+
+    def tell() -> None:
+        if os.read(heard, 1):
+            announce()
+
+    threading.Thread(target=tell, name="readiness", daemon=True).start()
+    try:
+        stop.wait()
+    finally:
+        for child in children:
+            child.ask_to_stop()
+        for child in children:
+            child.stop()
+
+
+def _announcing(listener: "socket.socket", *, as_json: bool) -> Callable[[], None]:
+    from infra.cli.server import url
+
+    return lambda: _say(f"serving on {url(listener)}", as_json=as_json, address=url(listener))
+
+
+def _say(text: str, *, as_json: bool, **values: object) -> None:
+    if as_json:
+        print_json(values)
+    else:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+
+def _told(descriptor: int) -> None:
+    os.write(descriptor, b".")
+
+
+def _end(_number: int, _frame: object) -> None:
+    raise SystemExit(0)
