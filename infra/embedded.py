@@ -597,7 +597,8 @@ class EmbeddedPostgres:
             if time.monotonic() > deadline:
                 raise _StillStartingError(
                     f"the embedded PostgreSQL of {self._home} did not {verb}"
-                    f" within {self._start_limit:.0f} seconds; see {self.log}"
+                    f" within {self._start_limit:.0f} seconds, perhaps because it recovers from"
+                    f" a crash; try again in a while, and see {self.log}"
                 )
             time.sleep(0.02)
 

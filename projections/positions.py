@@ -6,14 +6,14 @@ read model that fails while it is being built stays ``building``: its rows never
 nobody may read them. ``error`` tells in both cases.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from psycopg import Connection, sql
 
-from domain.events import Recorded
 from projections.bulk import execute, fetch
+from projections.log import Batch
 from projections.read_model import ReadModel, Row
 
 BUILDING: Final = "building"
@@ -122,12 +122,7 @@ def forget(db: Connection[Row], schema: str) -> None:
 
 
 def fold(
-    db: Connection[Row],
-    model: ReadModel,
-    schema: str,
-    events: Sequence[Recorded],
-    *,
-    complete: bool,
+    db: Connection[Row], model: ReadModel, schema: str, batch: Batch, *, complete: bool
 ) -> None:
     """Fold a batch and move the position over it, in one transaction.
 
@@ -135,14 +130,15 @@ def fold(
         db: a connection outside of a transaction, or inside of one that goes on.
         model: folds what it knows; the position moves over all events.
         schema: where its tables are.
-        events: the events that follow the position, without a gap.
-        complete: whether these end where the log ends, so that it may serve.
+        batch: what follows the position.
+        complete: whether it ends where the log ends, so that it may serve.
 
     Raises:
-        MovedError: the read model does not stand before the first event.
+        MovedError: the read model does not stand before the batch.
     """
-    relevant = [recorded for recorded in events if type(recorded.event) in model.folds]
-    move = (events[-1].position, complete, schema, events[0].position - 1)
+    folds = model.folds
+    relevant = [recorded for recorded in batch.events if type(recorded.event) in folds]
+    move = (batch.end, complete, schema, batch.after)
     if not relevant:
         _move(db, move)
         return

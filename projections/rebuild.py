@@ -16,11 +16,11 @@ import structlog
 from psycopg import Connection, sql
 
 from projections import positions
-from projections.bulk import fetch
+from projections.bulk import collector_paused, fetch
+from projections.log import LogReader
 from projections.positions import ReadModelError
 from projections.read_model import ReadModel, Row
 from projections.runner import LOCK as RUNS
-from projections.runner import LogReader
 
 logger = structlog.get_logger(__name__)
 
@@ -154,22 +154,27 @@ class _Rebuild:
         begin = self._position
         end = self._reader.head(self._db) if until is None else until
         while self._position < end:
-            limit = min(self._batch, end - self._position)
-            events = self._reader.read(self._db, after=self._position, limit=limit)
-            try:
-                positions.fold(self._db, self._instance, self._next, events, complete=False)
-            except psycopg.OperationalError:
-                raise
-            except Exception as error:
-                span = f"{events[0].position} to {events[-1].position}"
-                raise ReadModelError(
-                    f"{self._schema} cannot be rebuilt: folding events {span} failed"
-                ) from error
-            self._position = events[-1].position
+            with collector_paused():
+                self._fold_next(min(self._batch, end - self._position))
             self._progress(
                 Progress(self._model, self._position, end, time.monotonic() - self._began)
             )
         return end - begin
+
+    def _fold_next(self, limit: int) -> None:
+        batch = self._reader.read(
+            self._db, after=self._position, limit=limit, types=self._model.folds
+        )
+        try:
+            positions.fold(self._db, self._instance, self._next, batch, complete=False)
+        except psycopg.OperationalError:
+            raise
+        except Exception as error:
+            span = f"{batch.after + 1} to {batch.end}"
+            raise ReadModelError(
+                f"{self._schema} cannot be rebuilt: folding events {span} failed"
+            ) from error
+        self._position = batch.end
 
     def _switch(self) -> str:
         """Let the new schema take the place of the old one; return the old one's new name."""

@@ -6,18 +6,20 @@ written in one transaction, so whoever takes over goes on exactly where the rows
 """
 
 import selectors
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from threading import Event
-from typing import Final, Protocol
+from typing import Final
 
 import psycopg
 import structlog
 from psycopg import Connection
 
-from domain.events import Recorded
+from domain.events import Event
 from projections import positions
+from projections.bulk import collector_paused
+from projections.log import Batch, LogReader
 from projections.positions import BUILDING, MovedError
 from projections.read_model import ReadModel, Row
 
@@ -40,21 +42,6 @@ LOCK: Final = "runs"
 # Server errors that come with the connection ones and yet speak of what was to be written:
 # a value is too large for an index, a statement too complex.
 _PROGRAM_LIMIT: Final = "54"
-
-
-class LogReader(Protocol):
-    """Reads the log in its order."""
-
-    def read(self, db: Connection[Row], *, after: int, limit: int) -> list[Recorded]:
-        """Return the events that follow a position, without a gap; at most ``limit``.
-
-        Raises:
-            psycopg.OperationalError: not now.
-            Exception: one of them cannot be read; with ``limit`` 1 it is the next one.
-        """
-
-    def head(self, db: Connection[Row]) -> int:
-        """The last position of the log; 0 when it is empty."""
 
 
 @dataclass(slots=True)
@@ -113,7 +100,7 @@ class Runner:
         """The position of each read model, by schema, that this runner keeps up to date."""
         return {schema: follower.position for schema, follower in self._followers.items()}
 
-    def run(self, stop: Event) -> None:
+    def run(self, stop: threading.Event) -> None:
         """Follow the log until ``stop`` is set, whatever happens to the database."""
         pause = FIRST_RECONNECT
         while not stop.is_set():
@@ -133,7 +120,7 @@ class Runner:
 
     # --- following --------------------------------------------------------------------------
 
-    def _follow(self, db: Connection[Row], stop: Event) -> None:
+    def _follow(self, db: Connection[Row], stop: threading.Event) -> None:
         # Without a handler the driver would keep every notification.
         db.add_notify_handler(lambda _: None)
         db.execute(f"LISTEN {CHANNEL}")
@@ -181,15 +168,17 @@ class Runner:
         for start, next_start in zip(starts, [*starts[1:], None], strict=True):
             # Those who are behind stop where others stand, and go on together with them.
             limit = self._batch if next_start is None else min(self._batch, next_start - start)
-            largest = max(largest, self._advance_group(db, groups[start], start, limit))
+            with collector_paused():
+                largest = max(largest, self._advance_group(db, groups[start], start, limit))
         return largest
 
     def _advance_group(
         self, db: Connection[Row], group: list[_Follower], start: int, limit: int
     ) -> int:
         began = time.perf_counter()
+        types = frozenset[type[Event]]().union(*[follower.model.folds for follower in group])
         try:
-            events = self._read(db, start, limit)
+            batch = self._read(db, start, limit, types)
         except (psycopg.OperationalError, psycopg.InterfaceError):
             raise
         except Exception as error:  # noqa: BLE001 - told of each read model
@@ -199,18 +188,20 @@ class Runner:
         read = time.perf_counter()
         self.figures.reading += read - began
         for follower in group:
-            self._apply(db, follower, events)
-        if events:
+            self._apply(db, follower, batch)
+        if batch:
             self.figures.folding += time.perf_counter() - read
-            self.figures.events += len(events)
+            self.figures.events += len(batch)
             self.figures.batches += 1
-        return len(events)
+        return len(batch)
 
-    def _read(self, db: Connection[Row], after: int, limit: int) -> list[Recorded]:
+    def _read(
+        self, db: Connection[Row], after: int, limit: int, types: frozenset[type[Event]]
+    ) -> Batch:
         """The next batch; a smaller one if an event further on cannot be read."""
         while True:
             try:
-                return self._reader.read(db, after=after, limit=limit)
+                return self._reader.read(db, after=after, limit=limit, types=types)
             except (psycopg.OperationalError, psycopg.InterfaceError):
                 raise
             except Exception as error:
@@ -221,35 +212,30 @@ class Runner:
 
     # --- one read model ---------------------------------------------------------------------
 
-    def _apply(self, db: Connection[Row], follower: _Follower, events: list[Recorded]) -> bool:
-        """Fold events; on a failure fold what comes before the event at fault, and stop there."""
+    def _apply(self, db: Connection[Row], follower: _Follower, batch: Batch) -> bool:
+        """Fold a batch; on a failure fold what comes before the event at fault, and stop there."""
         try:
-            self._fold(db, follower, events)
+            self._fold(db, follower, batch)
         except MovedError:
             self._reload(db, follower)
             return False
         except Exception as error:
             if db.closed or not _is_of_the_batch(error):
                 raise
-            if len(events) == 1:
-                self._fail(db, follower, events[0].position, error)
+            if len(batch) == 1:
+                self._fail(db, follower, batch.end, error)
                 return False
-            middle = len(events) // 2
-            return self._apply(db, follower, events[:middle]) and self._apply(
-                db, follower, events[middle:]
-            )
+            first, second = batch.halves()
+            return self._apply(db, follower, first) and self._apply(db, follower, second)
         return True
 
-    def _fold(self, db: Connection[Row], follower: _Follower, events: list[Recorded]) -> None:
-        if not events:
-            if follower.state == BUILDING and self._reader.head(db) == follower.position:
-                positions.serve(db, follower.schema, follower.position)
-                self._served(follower)
-            return
-        end = events[-1].position
-        complete = follower.state == BUILDING and self._reader.head(db) == end
-        positions.fold(db, follower.model, follower.schema, events, complete=complete)
-        follower.position = end
+    def _fold(self, db: Connection[Row], follower: _Follower, batch: Batch) -> None:
+        complete = follower.state == BUILDING and self._reader.head(db) == batch.end
+        if batch:
+            positions.fold(db, follower.model, follower.schema, batch, complete=complete)
+            follower.position = batch.end
+        elif complete:
+            positions.serve(db, follower.schema, follower.position)
         if complete:
             self._served(follower)
 

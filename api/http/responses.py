@@ -4,9 +4,8 @@ Times are ISO 8601 in UTC with six fractional digits and ``Z``, whatever the mic
 """
 
 import base64
-import binascii
 import hashlib
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -18,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
 POSITION: Final = "X-Log-Position"
+LARGEST_ID: Final = 2**63 - 1
 
 
 def moment_text(value: datetime) -> str:
@@ -140,16 +140,26 @@ def encode_cursor(values: list[Any]) -> str:
     return base64.urlsafe_b64encode(dumps(values)).rstrip(b"=").decode()
 
 
-def decode_cursor(text: str) -> list[Any]:
-    """Read what ``encode_cursor`` made.
+def decode_cursor(text: str, kinds: Sequence[type]) -> list[Any]:
+    """Read what ``encode_cursor`` made of values of these types.
 
     Raises:
         ValueError: something else.
     """
-    try:
-        values = orjson.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-    except (binascii.Error, orjson.JSONDecodeError) as error:
-        raise ValueError("no cursor") from error
-    if not isinstance(values, list):
-        raise ValueError("no cursor")  # noqa: TRY004 - a bad value, not a bad call
-    return values
+    values = orjson.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+    if not isinstance(values, list) or len(values) != len(kinds):
+        raise ValueError("no cursor of this list")
+    return [_restored(value, kind) for value, kind in zip(values, kinds, strict=True)]
+
+
+def _restored(value: object, kind: type) -> object:
+    if kind is datetime and isinstance(value, str):
+        moment = datetime.fromisoformat(value)
+        if moment.tzinfo is None:
+            raise ValueError("no cursor of this list")
+        return moment
+    if type(value) is not kind or (isinstance(value, int) and abs(value) > LARGEST_ID):
+        raise ValueError("no cursor of this list")
+    if isinstance(value, str) and "\0" in value:
+        raise ValueError("no cursor of this list")
+    return value

@@ -5,7 +5,7 @@ past are answered from the events of the one student item they are about, or fro
 history of scores where they are about many.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
 from typing import Any, Final, TypeVar
@@ -129,7 +129,9 @@ async def get_submissions(call: Call) -> Response:
         found = await _ask(call, read_model.submissions_of_item(key, limit))
         rows, position = found.value, found.position
     else:
-        past, position = await log_reads.student_item_past(call, _stream_of(key), until)
+        past, position = await log_reads.student_item_past(
+            call, student_item_stream(*key[:3]), until
+        )
         rows = [rendering.submission_row(s) for s in past.newest_submissions(key.item_type, limit)]
     answers = await _answers(call, rows)
     results = [rendering.submission(row, a) for row, a in zip(rows, answers, strict=True)]
@@ -245,7 +247,9 @@ async def get_score(call: Call) -> Response:
         found = await _ask(call, read_model.score_of_item(key))
         row, position = found.value, found.position
     else:
-        past, position = await log_reads.student_item_past(call, _stream_of(key), until)
+        past, position = await log_reads.student_item_past(
+            call, student_item_stream(*key[:3]), until
+        )
         event = past.score(key.item_type)
         row = None if event is None else rendering.score_row(event)
     return _result(call, (await _scores(call, [row]))[0], position)
@@ -275,15 +279,201 @@ async def get_latest_score_for_submission(call: Call) -> Response:
     until = await call.past(query)
     row: Score | None
     if until is not None:
-        past, now, position = await log_reads.submission_past(call, submission_uuid, until)
-        if now is None or not _may_read(call.caller, now):
-            _refuse_hidden(call.caller, exists=now is not None, given=given)
+        past, key, position = await log_reads.submission_past(call, submission_uuid, until)
+        if not (_may_read(call.caller, key) if key else _may_read_all(call.caller)):
+            raise _hidden(call.caller, exists=key is not None, given=given)
         event = past.score_of(submission_uuid)
         row = None if event is None else rendering.score_row(event)
     else:
-        if not call.caller.may_everywhere(READ_SUBMISSIONS):
+        if not _may_read_all(call.caller):
             submission = await _ask(call, read_model.submission_by_uuid(submission_uuid))
             _readable(call.caller, submission.value, given)
         found = await _ask(call, read_model.latest_score_of_submission(submission_uuid))
         row, position = found.value, found.position
     return _result(call, (await _scores(call, [row]))[0], position)
+
+
+# --- history ----------------------------------------------------------------------------------
+
+
+async def get_history(call: Call) -> Response:
+    """Every event of one student item, oldest first, with who, when and why."""
+    query = call.query()
+    student_id, course_id, item_id = _texts(query, student_id=255, course_id=255, item_id=255)
+    _refuse_unless_own(call.caller, course_id, student_id)
+    stream_id = student_item_stream(student_id, course_id, item_id)
+    entries, position = await log_reads.history(call, stream_id)
+    return _result(call, entries, position)
+
+
+# --- rights -----------------------------------------------------------------------------------
+
+
+def _refuse_unless_reader(caller: Caller, course_id: str) -> None:
+    if not caller.may_read_course(course_id):
+        raise ForbiddenError("reading everybody's work is not allowed in this course")
+
+
+def _refuse_unless_own(caller: Caller, course_id: str, student_id: str) -> None:
+    if not caller.may_read_item(course_id, student_id):
+        raise ForbiddenError("this is somebody else's work")
+
+
+def _may_read(caller: Caller, key: StudentItemKey) -> bool:
+    return caller.may_read_item(key.course_id, key.student_id)
+
+
+def _may_read_all(caller: Caller) -> bool:
+    return caller.may_everywhere(READ_SUBMISSIONS)
+
+
+def _readable(caller: Caller, row: Submission | None, given: str) -> Submission:
+    """The submission, if there is one and the caller may read it."""
+    if row is None or not _may_read(caller, row.student_item):
+        raise _hidden(caller, exists=row is not None, given=given)
+    return row
+
+
+def _hidden(caller: Caller, *, exists: bool, given: str) -> Exception:
+    """Why a submission is not shown: whoever may read nowhere learns not even that it exists."""
+    if exists and caller.may_somewhere(READ_SUBMISSIONS):
+        return ForbiddenError("reading is not allowed in this course")
+    return SubmissionNotFoundError(f"No submission matching uuid {given}")
+
+
+# --- parameters -------------------------------------------------------------------------------
+
+
+def _submission_uuid(call: Call) -> tuple[str, UUID]:
+    """The uuid in the path, as it was given and as it is.
+
+    Raises:
+        SubmissionInternalError: no uuid; the text is the peer's, the status is not.
+    """
+    given = call.path_text("submission_uuid")
+    try:
+        return given, commands.submission_uuid(given)
+    except SubmissionRequestError as error:
+        text = f"Could not get submission due to error: ['{error.msg}']"
+        raise SubmissionInternalError({"submission_uuid": [text]}) from None
+
+
+def _includes_student_item(query: Mapping[str, str]) -> bool:
+    include = query.get("include")
+    if include not in (None, "student_item"):
+        raise invalid(
+            "the query was refused",
+            error_at("Input should be student_item.", "literal_error", "query", "include"),
+        )
+    return include is not None
+
+
+def _student_item(query: Mapping[str, str]) -> StudentItemKey:
+    names = ("student_id", "course_id", "item_id", "item_type")
+    return fields.student_item({name: query[name] for name in names})
+
+
+def _texts(query: Mapping[str, str], **limits: int) -> tuple[str, ...]:
+    """Parameters that are names, in the order of their limits."""
+    form = Form()
+    found = [
+        form.check(name, fields.limited_text(limit), query[name]) for name, limit in limits.items()
+    ]
+    form.refuse_if_bad()
+    return tuple(text for text in found if text is not None)
+
+
+def _number(value: str | None) -> object:
+    """Digits as a number; anything else as it is, to be refused by the rule of its field."""
+    return int(value) if value is not None and value.isascii() and value.isdigit() else value
+
+
+def _page_size(query: Mapping[str, str]) -> int:
+    size = _number(query.get("page_size", str(DEFAULT_PAGE)))
+    if not isinstance(size, int) or not 1 <= size <= LARGEST_PAGE:
+        raise invalid(
+            "the query was refused",
+            error_at(f"A number from 1 to {LARGEST_PAGE}.", "invalid", "query", "page_size"),
+        )
+    return size
+
+
+def _cursor(query: Mapping[str, str], *kinds: type) -> list[Any] | None:
+    """What the last entry of the page before was; None for the first page."""
+    text = query.get("cursor")
+    if text is None:
+        return None
+    try:
+        return decode_cursor(text, kinds)
+    except ValueError:
+        raise invalid(
+            "the query was refused",
+            error_at("Not the cursor of a page of this list.", "invalid", "query", "cursor"),
+        ) from None
+
+
+# --- asking and answering ---------------------------------------------------------------------
+
+
+async def _ask(call: Call, query: Query[T], *, at_least: int = 0) -> Answer[T]:
+    return await call.backend.reads.ask(query, at_least=max(at_least, call.min_position))
+
+
+async def _answers(
+    call: Call, rows: Sequence[Submission] | Sequence[TopSubmission]
+) -> list[orjson.Fragment | None]:
+    """The answers of submissions, as JSON text that nobody has to read."""
+    vault = call.backend.vault
+    await vault.load(row.answer for row in rows if row.answer is not None)
+    return [fragment(rendering.opened_answer(vault, row)) for row in rows]
+
+
+async def _scores(call: Call, rows: Iterable[Score | None]) -> list[Result | None]:
+    """Scores with the reasons for them opened."""
+    found = list(rows)
+    vault = call.backend.vault
+    await vault.load(rendering.sealed_reasons(row for row in found if row is not None))
+    return [
+        None if row is None else rendering.score(row, rendering.opened_reasons(vault, row))
+        for row in found
+    ]
+
+
+def _result(call: Call, value: Any, position: int) -> Response:
+    return read(dumps(value), position, call.raw.get(b"if-none-match"))
+
+
+Render = Callable[[Sequence[T]], Awaitable[list[Result]]]
+
+
+async def _page(
+    call: Call,
+    found: Answer[list[T]],
+    size: int,
+    render: Render[T],
+    key: Callable[[T], list[Any]],
+) -> Response:
+    """One page of a list of which one entry more than a page was asked for."""
+    rows = found.value[:size]
+    more = len(found.value) > size
+    document = {
+        "next": call.url_with(cursor=encode_cursor(key(rows[-1]))) if more else None,
+        "previous": None,
+        "results": await render(rows),
+    }
+    return _result(call, document, found.position)
+
+
+async def _lines(call: Call, query: StreamQuery[T], render: Render[T]) -> Response:
+    """A whole list, one entry a line."""
+    async with AsyncExitStack() as stack:
+        answer = await stack.enter_async_context(
+            call.backend.reads.stream(query, at_least=call.min_position)
+        )
+
+        async def chunks() -> AsyncIterator[bytes]:
+            async for rows in answer.value:
+                yield lines(await render(rows))
+
+        return Lines(chunks(), answer.position, stack.pop_all())
+    raise AssertionError

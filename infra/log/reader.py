@@ -1,31 +1,38 @@
 """Reads the log in its order for those who follow it: batches without a gap."""
 
+from collections.abc import Set
 from typing import Final
 
 import psycopg
 from psycopg import Connection
 
-from domain.events import Recorded
-from infra.log.codec import RECORDED_COLUMNS, decode_rows
+from domain.events import Event, event_type
+from infra.log.codec import decode_rows
 from infra.postgres import Row, options, parameters
+from projections.log import Batch
 
 MAX_BATCH_BYTES: Final = 16 * 1024 * 1024
 STATEMENT_TIMEOUT: Final = 300.0
 """Seconds; the longest are the last steps of a rebuild, which make indexes."""
 
 # An event whose predecessors in the batch fill it is left for the next one; the first is
-# always taken. Only sizes are added up here, long texts are not fetched for it.
-READ: Final = f"""
-SELECT {RECORDED_COLUMNS} FROM (
-    SELECT *, sum(octet_length(data)) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING)
-        - octet_length(data) AS bytes_before
+# always taken. Only sizes are added up for that, and texts that nobody wants are not fetched.
+READ: Final = """
+SELECT position, stream_id, version, type, CASE WHEN wanted THEN data END, metadata, event_id,
+    recorded_at
+FROM (
+    SELECT *, sum(bytes) OVER (ORDER BY position ROWS UNBOUNDED PRECEDING) - bytes AS bytes_before
     FROM (
-        SELECT * FROM gradelog.events WHERE position > %b::bigint
-        ORDER BY position LIMIT %b::bigint
+        SELECT *, wanted::int * octet_length(data) AS bytes
+        FROM (
+            SELECT *, type = ANY (%b::text[]) AS wanted FROM gradelog.events
+            WHERE position > %b::bigint ORDER BY position LIMIT %b::bigint
+        ) AS e
     ) AS e
-) AS e WHERE bytes_before < %b::bigint
+) AS e
+WHERE bytes_before < %b::bigint
 ORDER BY position
-"""  # noqa: S608 - a constant
+"""
 
 HEAD: Final = "SELECT coalesce(max(position), 0) FROM gradelog.events"
 
@@ -37,20 +44,30 @@ class LogGapError(Exception):
 class PostgresLogReader:
     """The reader that ``projections.runner`` follows."""
 
-    def read(self, db: Connection[Row], *, after: int, limit: int) -> list[Recorded]:
-        """The events that follow a position: at most so many, and not too large together.
+    def read(
+        self, db: Connection[Row], *, after: int, limit: int, types: Set[type[Event]]
+    ) -> Batch:
+        """What follows a position: at most so many events, and not too large together.
 
         Raises:
             LogGapError: one of them is missing.
             UnknownEventTypeError: a newer version of the code wrote one of them.
         """
+        topics = [type_.TOPIC for type_ in types]
         with db.cursor(binary=True) as cursor:
-            rows = cursor.execute(READ, (after, limit, MAX_BATCH_BYTES), prepare=True).fetchall()
-        if rows and rows[-1][0] != after + len(rows):
+            arguments = (topics, after, limit, MAX_BATCH_BYTES)
+            rows = cursor.execute(READ, arguments, prepare=True).fetchall()
+        if not rows:
+            return Batch(after, after, ())
+        end = rows[-1][0]
+        if end != after + len(rows):
             found = {row[0] for row in rows}
-            missing = next(n for n in range(after + 1, rows[-1][0]) if n not in found)
+            missing = next(n for n in range(after + 1, end) if n not in found)
             raise LogGapError(f"position {missing} of the log is missing")
-        return decode_rows(rows)
+        # What nobody folds is passed over, but only if this code knows what it is.
+        for topic in {row[3] for row in rows}.difference(topics):
+            event_type(topic)
+        return Batch(after, end, decode_rows([row for row in rows if row[4] is not None]))
 
     def head(self, db: Connection[Row]) -> int:
         """The last position of the log; 0 when it is empty."""

@@ -13,7 +13,7 @@ import pytest
 
 LAUNCHER = Path(__file__).parents[2] / "gradelog"
 
-pytestmark = [pytest.mark.xdist_group("launcher"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 PYPROJECT = """
 [build-system]
@@ -171,7 +171,7 @@ def test_settings_of_other_pythons_are_not_followed(project: Path, tmp_path: Pat
 
 def test_all_tests_run_unless_some_are_named(project: Path, tmp_path: Path) -> None:
     everything = run(project / "gradelog", "test", cwd=tmp_path)
-    assert everything.shown["arguments"] == ["-n", "2", "--dist", "loadgroup"]
+    assert everything.shown["arguments"] == ["-n", "2", "--dist", "loadfile"]
     assert everything.shown["cwd"] == str(project)
     quick = run(project / "gradelog", "test", "--quick")
     assert quick.shown["arguments"][-2:] == ["-m", "not slow and not fault"]
