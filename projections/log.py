@@ -1,7 +1,8 @@
 """The log as read models see it: batches of events, whoever reads them from wherever."""
 
 from bisect import bisect_right
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Protocol
@@ -43,7 +44,7 @@ class LogReader(Protocol):
     """Reads the log in its order."""
 
     def read(
-        self, db: Connection[Row], *, after: int, limit: int, types: Set[type[Event]]
+        self, db: Connection[Row], *, after: int, limit: int, types: AbstractSet[type[Event]]
     ) -> Batch:
         """Return what follows a position: at most ``limit`` events, decoded if of these types.
 

@@ -250,7 +250,7 @@ def _leftovers(db: Connection[Row], schema: str) -> list[str]:
 
 def unserved(db: Connection[Row], models: Sequence[type[ReadModel]]) -> list[str]:
     """Schemas of versions that this code does not serve, and what rebuilds left behind."""
-    known = dict(fetch(db, _KNOWN))
+    known: dict[str, str] = dict(fetch(db, _KNOWN))
     names = {model.name for model in models} | set(known.values())
     serving = {model.schema() for model in models}
     found = [

@@ -28,6 +28,7 @@ from projections.submissions import Submission
 PREFIX: Final = "/api/submissions/v1"
 
 Body = Mapping[str, Any]
+REQUIRED: Final = fields.REQUIRED
 
 _NOT_A_BOOLEAN: Final = FieldMessage("Must be a valid boolean.", "invalid")
 _ITEM_FIELDS: Final = ("student_id", "course_id", "item_id")

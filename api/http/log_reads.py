@@ -2,19 +2,19 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Final, cast
+from typing import Any, Final
 from uuid import UUID
 
 from api import rendering
 from api.http.calls import Call
 from api.http.responses import fragment
 from api.rendering import Result
-from domain.errors import KeyDestroyedError, UnavailableError
+from domain.errors import UnavailableError
 from domain.events import Recorded, to_state
-from domain.submissions.application import answer_context, reason_context
 from domain.submissions.errors import SubmissionNotFoundError
 from domain.submissions.fields import StudentItemKey
-from domain.submissions.history import StudentItemPast, student_item_past as fold
+from domain.submissions.history import StudentItemPast
+from domain.submissions.history import student_item_past as fold
 from domain.submissions.student_item import ScoreSet, SubmissionCreated, student_item_stream
 from projections import score_history
 from projections.submissions import TopSubmission

@@ -1,479 +1,283 @@
-"""The submissions interface over HTTP: one URL for each function.
+"""The submissions interface over HTTP: one URL for each function, and what is said about it."""
 
-Reads answer from the read models and say at which position of the log. Questions about the
-past are answered from the events of the one student item they are about, or from the
-history of scores where they are about many.
-"""
+from typing import Any, Final
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
-from datetime import datetime
-from typing import Any, Final, TypeVar
-from uuid import UUID
-
-import orjson
-from starlette.responses import Response
-
-from api import rendering
-from api.http import commands, log_reads
-from api.http.auth import READ_SUBMISSIONS, WRITE_SUBMISSIONS, Caller
-from api.http.calls import Call
+from api.http import schemas, submission_reads, submission_writes
+from api.http.bulk import carry_out_commands
 from api.http.commands import PREFIX
-from api.http.idempotency import idempotency, respond
-from api.http.problems import error_at, invalid
-from api.http.responses import (
-    Lines,
-    decode_cursor,
-    dumps,
-    encode_cursor,
-    fragment,
-    lines,
-    read,
+from api.http.problems import Locations
+from api.http.routing import Answers, Operation, Parameter
+
+TAG: Final = "submissions"
+
+_NAME: Final = {"type": "string", "minLength": 1, "maxLength": 255}
+_TYPE: Final = {"type": "string", "minLength": 1, "maxLength": 100}
+
+STUDENT_ID: Final = Parameter("student_id", "Whose work.", _NAME, required=True)
+COURSE_ID: Final = Parameter("course_id", "Escape a plus as %2B.", _NAME, required=True)
+ITEM_ID: Final = Parameter("item_id", "At what. Escape a plus as %2B.", _NAME, required=True)
+ITEM_TYPE: Final = Parameter("item_type", "For example openassessment.", _TYPE, required=True)
+STUDENT_ITEM: Final = (STUDENT_ID, COURSE_ID, ITEM_ID, ITEM_TYPE)
+
+PAGES: Final = (
+    Parameter(
+        "page_size",
+        "Entries of a page.",
+        {"type": "integer", "minimum": 1, "maximum": 1000, "default": 50},
+    ),
+    Parameter("cursor", "From the address of the page before.", {"type": "string"}),
 )
-from api.rendering import Result
-from domain.errors import ForbiddenError
-from domain.submissions import fields
-from domain.submissions.errors import (
-    SubmissionInternalError,
-    SubmissionNotFoundError,
-    SubmissionRequestError,
+PAST: Final = (
+    Parameter(
+        "as_of",
+        "Answer as of this moment (ISO 8601, UTC when it says nothing else).",
+        {"type": "string", "format": "date-time"},
+    ),
+    Parameter(
+        "as_of_position",
+        "Answer as of this position of the log; one beyond its end is its end.",
+        {"type": "integer", "minimum": 0, "maximum": 2**63 - 1},
+    ),
 )
-from domain.submissions.fields import Form, StudentItemKey
-from domain.submissions.student_item import student_item_stream
-from projections import score_history
-from projections import submissions as read_model
-from projections.read_model import Answer, Query, StreamQuery
-from projections.submissions import Score, Submission, SubmissionInformation, TopSubmission
+MIN_POSITION: Final = Parameter(
+    "X-Min-Log-Position",
+    "Wait, 5 seconds at most, until this position of the log has been applied.",
+    {"type": "integer", "minimum": 0, "maximum": 2**63 - 1},
+    where="header",
+)
+IF_NONE_MATCH: Final = Parameter("If-None-Match", "The ETag of an answer at hand.", where="header")
+IDEMPOTENCY_KEY: Final = Parameter(
+    "Idempotency-Key",
+    "The same key with the same request is answered again and carried out once. Kept 7 days.",
+    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+    where="header",
+)
+ON_BEHALF_OF: Final = Parameter(
+    "X-On-Behalf-Of",
+    "The person for whom a service acts; recorded with each event.",
+    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+    where="header",
+)
 
-T = TypeVar("T")
-
-DEFAULT_PAGE: Final = 50
-LARGEST_PAGE: Final = 1000
-
-
-# --- writing ----------------------------------------------------------------------------------
-
-
-async def create_submission(call: Call) -> Response:
-    """Hand in an answer."""
-    commands.refuse_unless_writer(call.caller)
-    raw = await call.raw_body()
-    arguments = commands.submission_arguments(call.members(raw))
-    commands.refuse_submission(call.caller, arguments[0])
-    done = await call.backend.submissions.create_submission(
-        *arguments,
-        provenance=call.provenance(),
-        idempotency=idempotency(call, raw, commands.created),
+_IN_STUDENT_ITEM: Final = Locations(
+    others=dict.fromkeys(
+        ("student_id", "course_id", "item_id", "item_type", "non_field_errors"),
+        ("body", "student_item"),
     )
-    return await respond(call, done, commands.created)
+)
+_IN_PATH: Final = Locations("query", {"submission_uuid": ("path",)})
+_PATHS: Final = {
+    "submission_uuid": "In any usual form of a UUID.",
+    "course_id": "Any text; escaped, or as it is.",
+    "student_id": "Any text; escaped, or as it is.",
+}
 
 
-async def set_score(call: Call) -> Response:
-    """Say what a submission is worth."""
-    commands.refuse_unless_writer(call.caller)
-    raw = await call.raw_body()
-    body = call.members(raw)
-    given = call.path_text("submission_uuid")
-    submission_uuid = commands.submission_uuid(given)
-    if not call.caller.may_everywhere(WRITE_SUBMISSIONS):
-        query = read_model.submission_by_uuid(submission_uuid)
-        found = await call.backend.reads.ask(query, latest=True)
-        commands.refuse_score(call.caller, found.value, given)
-    render = commands.scored(body)
-    done = await call.backend.submissions.set_score(
-        given,
-        *commands.score_arguments(body),
-        provenance=call.provenance(),
-        idempotency=idempotency(call, raw, render),
+def _read(
+    path: str, handler: Any, operation_id: str, summary: str, schema: Any, **more: Any
+) -> Operation:
+    parameters = (*more.pop("parameters", ()), MIN_POSITION, IF_NONE_MATCH)
+    answer = more.pop("answer", Answers("The answer.", schema))
+    return Operation(
+        method="GET",
+        path=PREFIX + path,
+        handler=handler,
+        operation_id=operation_id,
+        tag=TAG,
+        summary=summary,
+        parameters=parameters,
+        path_descriptions=_PATHS,
+        answers={200: answer, 304: Answers("The answer at hand is the same.")},
+        problems=(400, 401, 403, 503, *more.pop("problems", ())),
+        **more,
     )
-    return await respond(call, done, render)
 
 
-async def reset_score(call: Call) -> Response:
-    """Let the score of a student item count no longer."""
-    commands.refuse_unless_writer(call.caller)
-    raw = await call.raw_body()
-    arguments = commands.reset_arguments(call.members(raw))
-    commands.refuse_in_course(call.caller, arguments[1])
-    done = await call.backend.submissions.reset_score(
-        *arguments,
-        provenance=call.provenance(),
-        idempotency=idempotency(call, raw, commands.reset),
+def _write(path: str, handler: Any, operation_id: str, summary: str, **more: Any) -> Operation:
+    return Operation(
+        method="POST",
+        path=PREFIX + path,
+        handler=handler,
+        operation_id=operation_id,
+        tag=TAG,
+        summary=summary,
+        parameters=(IDEMPOTENCY_KEY, ON_BEHALF_OF),
+        path_descriptions=_PATHS,
+        problems=(400, 401, 403, 409, 413, 415, 422, 503, 504, *more.pop("problems", ())),
+        **more,
     )
-    return await respond(call, done, commands.reset)
 
 
-# --- submissions ------------------------------------------------------------------------------
+_LARGE: Final = ("application/json", "application/x-ndjson")
 
-
-async def get_submission(call: Call) -> Response:
-    """One submission."""
-    query = call.query()
-    with_student = _includes_student_item(query)
-    given, submission_uuid = _submission_uuid(call)
-    found = await _ask(call, read_model.submission_by_uuid(submission_uuid))
-    row = _readable(call.caller, found.value, given)
-    (answer,) = await _answers(call, [row])
-    render = rendering.submission_with_student if with_student else rendering.submission
-    return _result(call, render(row, answer), found.position)
-
-
-async def get_submissions(call: Call) -> Response:
-    """The submissions of one student for one item, the newest first."""
-    query = call.query()
-    key = _student_item(query)
-    limit = fields.limit(_number(query.get("limit")))
-    _refuse_unless_own(call.caller, key.course_id, key.student_id)
-    until = await call.past(query)
-    if until is None:
-        found = await _ask(call, read_model.submissions_of_item(key, limit))
-        rows, position = found.value, found.position
-    else:
-        past, position = await log_reads.student_item_past(
-            call, student_item_stream(*key[:3]), until
-        )
-        rows = [rendering.submission_row(s) for s in past.newest_submissions(key.item_type, limit)]
-    answers = await _answers(call, rows)
-    results = [rendering.submission(row, a) for row, a in zip(rows, answers, strict=True)]
-    return _result(call, results, position)
-
-
-async def get_all_submissions(call: Call) -> Response:
-    """The newest submission of each student for an item, by student id."""
-    query = call.query()
-    item = _texts(query, course_id=255, item_id=255, item_type=100)
-    _refuse_unless_reader(call.caller, item[0])
-
-    async def render(rows: Sequence[Submission]) -> list[Result]:
-        answers = await _answers(call, rows)
-        return [
-            rendering.submission_with_student_id(row, answer)
-            for row, answer in zip(rows, answers, strict=True)
-        ]
-
-    if call.wants_lines:
-        return await _lines(call, read_model.all_latest_submissions(*item), render)
-    size = _page_size(query)
-    (after,) = _cursor(query, str) or (None,)
-    found = await _ask(
-        call, read_model.latest_submission_of_each_student(*item, after=after, limit=size + 1)
-    )
-    return await _page(call, found, size, render, lambda row: [row.student_item.student_id])
-
-
-async def get_all_course_submission_information(call: Call) -> Response:
-    """The submissions of a course for items of one type with their scores, newest first."""
-    query = call.query()
-    course_id = call.path_text("course_id")
-    (item_type,) = _texts(query, item_type=100)
-    _refuse_unless_reader(call.caller, course_id)
-
-    async def render(rows: Sequence[SubmissionInformation]) -> list[Result]:
-        answers = await _answers(call, [row.submission for row in rows])
-        scores = await _scores(call, [row.score for row in rows])
-        return [
-            {
-                "student_item": rendering.student_item(row.submission.student_item),
-                "submission": rendering.submission(row.submission, answer),
-                "score": score or {},
-            }
-            for row, answer, score in zip(rows, answers, scores, strict=True)
-        ]
-
-    if call.wants_lines:
-        stream = read_model.all_course_information(course_id, item_type)
-        return await _lines(call, stream, render)
-    size = _page_size(query)
-    after = _cursor(query, datetime, int)
-    found = await _ask(
-        call,
-        read_model.course_information(
-            course_id, item_type, limit=size + 1, after=after and (after[0], after[1])
+OPERATIONS: Final = (
+    _write(
+        "/submissions/",
+        submission_writes.create_submission,
+        "createSubmission",
+        "Hand in an answer.",
+        body=schemas.NewSubmission,
+        answers={201: Answers("The submission.", schemas.Submission)},
+        locations=_IN_STUDENT_ITEM,
+    ),
+    _write(
+        "/submissions/{submission_uuid}/score/",
+        submission_writes.set_score,
+        "setScore",
+        "Say what a submission is worth.",
+        body=schemas.NewScore,
+        answers={201: Answers("The score.", schemas.Score)},
+        problems=(404,),
+    ),
+    _read(
+        "/score/",
+        submission_reads.get_score,
+        "getScore",
+        "The score of a student item that counts; null when there is none.",
+        schemas.Score | None,
+        parameters=(*STUDENT_ITEM, *PAST),
+    ),
+    _read(
+        "/submissions/",
+        submission_reads.get_submissions,
+        "getSubmissions",
+        "The submissions of one student for one item, the newest first.",
+        list[schemas.Submission],
+        parameters=(
+            *STUDENT_ITEM,
+            Parameter(
+                "limit",
+                "How many; 0 means all.",
+                {"type": "integer", "minimum": 0, "maximum": schemas.MAX_INTEGER},
+            ),
+            *PAST,
         ),
-    )
-    return await _page(
-        call,
-        found,
-        size,
-        render,
-        lambda row: [row.submission.submitted_at, row.submission.submission_id],
-    )
-
-
-async def get_top_submissions(call: Call) -> Response:
-    """The best scored answers of an item."""
-    query = call.query()
-    item = _texts(query, course_id=255, item_id=255, item_type=100)
-    number = fields.number_of_top_scores(_number(query["number_of_top_scores"]))
-    _refuse_unless_reader(call.caller, item[0])
-    until = await call.past(query)
-    if until is None:
-        found = await _ask(call, read_model.top_submissions(*item, number))
-        rows, position = found.value, found.position
-    else:
-        rows, position = await log_reads.top_submissions_as_of(call, item, number, until)
-    answers = await _answers(call, rows)
-    results = [rendering.top_entry(row, a) for row, a in zip(rows, answers, strict=True)]
-    return _result(call, results, position)
-
-
-async def get_student_ids_by_submission_uuid(call: Call) -> Response:
-    """Whose submissions these are."""
-    course_id = call.path_text("course_id")
-    _refuse_unless_reader(call.caller, course_id)
-    body = call.members(await call.raw_body())
-    given = body.get("submission_uuids")
-    if not isinstance(given, list):
-        raise invalid(
-            "the body was refused",
-            error_at("Input should be a list.", "list_type", "body", "submission_uuids"),
-        )
-    uuids = {commands.submission_uuid(value) for value in given}
-    found = await _ask(call, read_model.student_ids_by_submission_uuid(course_id, uuids))
-    results = {str(key): student_id for key, student_id in found.value.items()}
-    return _result(call, results, found.position)
-
-
-# --- scores -----------------------------------------------------------------------------------
-
-
-async def get_score(call: Call) -> Response:
-    """The score of a student item that counts."""
-    query = call.query()
-    key = _student_item(query)
-    _refuse_unless_own(call.caller, key.course_id, key.student_id)
-    until = await call.past(query)
-    if until is None:
-        found = await _ask(call, read_model.score_of_item(key))
-        row, position = found.value, found.position
-    else:
-        past, position = await log_reads.student_item_past(
-            call, student_item_stream(*key[:3]), until
-        )
-        event = past.score(key.item_type)
-        row = None if event is None else rendering.score_row(event)
-    return _result(call, (await _scores(call, [row]))[0], position)
-
-
-async def get_scores(call: Call) -> Response:
-    """The scores of a student in a course that count, by item."""
-    query = call.query()
-    course_id, student_id = call.path_text("course_id"), call.path_text("student_id")
-    _refuse_unless_own(call.caller, course_id, student_id)
-    until = await call.past(query)
-    if until is None:
-        found = await _ask(call, read_model.scores_of_student(course_id, student_id))
-    else:
-        position = await log_reads.reached(call, until)
-        question = score_history.scores_of_student_as_of(course_id, student_id, position)
-        answer = await _ask(call, question, at_least=position)
-        found = Answer(answer.value, position)
-    results = {item: rendering.unannotated_score(row) for item, row in found.value.items()}
-    return _result(call, results, found.position)
-
-
-async def get_latest_score_for_submission(call: Call) -> Response:
-    """The last score that was written for a submission."""
-    query = call.query()
-    given, submission_uuid = _submission_uuid(call)
-    until = await call.past(query)
-    row: Score | None
-    if until is not None:
-        past, key, position = await log_reads.submission_past(call, submission_uuid, until)
-        if not (_may_read(call.caller, key) if key else _may_read_all(call.caller)):
-            raise _hidden(call.caller, exists=key is not None, given=given)
-        event = past.score_of(submission_uuid)
-        row = None if event is None else rendering.score_row(event)
-    else:
-        if not _may_read_all(call.caller):
-            submission = await _ask(call, read_model.submission_by_uuid(submission_uuid))
-            _readable(call.caller, submission.value, given)
-        found = await _ask(call, read_model.latest_score_of_submission(submission_uuid))
-        row, position = found.value, found.position
-    return _result(call, (await _scores(call, [row]))[0], position)
-
-
-# --- history ----------------------------------------------------------------------------------
-
-
-async def get_history(call: Call) -> Response:
-    """Every event of one student item, oldest first, with who, when and why."""
-    query = call.query()
-    student_id, course_id, item_id = _texts(query, student_id=255, course_id=255, item_id=255)
-    _refuse_unless_own(call.caller, course_id, student_id)
-    stream_id = student_item_stream(student_id, course_id, item_id)
-    entries, position = await log_reads.history(call, stream_id)
-    return _result(call, entries, position)
-
-
-# --- rights -----------------------------------------------------------------------------------
-
-
-def _refuse_unless_reader(caller: Caller, course_id: str) -> None:
-    if not caller.may_read_course(course_id):
-        raise ForbiddenError("reading everybody's work is not allowed in this course")
-
-
-def _refuse_unless_own(caller: Caller, course_id: str, student_id: str) -> None:
-    if not caller.may_read_item(course_id, student_id):
-        raise ForbiddenError("this is somebody else's work")
-
-
-def _may_read(caller: Caller, key: StudentItemKey) -> bool:
-    return caller.may_read_item(key.course_id, key.student_id)
-
-
-def _may_read_all(caller: Caller) -> bool:
-    return caller.may_everywhere(READ_SUBMISSIONS)
-
-
-def _readable(caller: Caller, row: Submission | None, given: str) -> Submission:
-    """The submission, if there is one and the caller may read it."""
-    if row is None or not _may_read(caller, row.student_item):
-        raise _hidden(caller, exists=row is not None, given=given)
-    return row
-
-
-def _hidden(caller: Caller, *, exists: bool, given: str) -> Exception:
-    """Why a submission is not shown: whoever may read nowhere learns not even that it exists."""
-    if exists and caller.may_somewhere(READ_SUBMISSIONS):
-        return ForbiddenError("reading is not allowed in this course")
-    return SubmissionNotFoundError(f"No submission matching uuid {given}")
-
-
-# --- parameters -------------------------------------------------------------------------------
-
-
-def _submission_uuid(call: Call) -> tuple[str, UUID]:
-    """The uuid in the path, as it was given and as it is.
-
-    Raises:
-        SubmissionInternalError: no uuid; the text is the peer's, the status is not.
-    """
-    given = call.path_text("submission_uuid")
-    try:
-        return given, commands.submission_uuid(given)
-    except SubmissionRequestError as error:
-        text = f"Could not get submission due to error: ['{error.msg}']"
-        raise SubmissionInternalError({"submission_uuid": [text]}) from None
-
-
-def _includes_student_item(query: Mapping[str, str]) -> bool:
-    include = query.get("include")
-    if include not in (None, "student_item"):
-        raise invalid(
-            "the query was refused",
-            error_at("Input should be student_item.", "literal_error", "query", "include"),
-        )
-    return include is not None
-
-
-def _student_item(query: Mapping[str, str]) -> StudentItemKey:
-    names = ("student_id", "course_id", "item_id", "item_type")
-    return fields.student_item({name: query[name] for name in names})
-
-
-def _texts(query: Mapping[str, str], **limits: int) -> tuple[str, ...]:
-    """Parameters that are names, in the order of their limits."""
-    form = Form()
-    found = [
-        form.check(name, fields.limited_text(limit), query[name]) for name, limit in limits.items()
-    ]
-    form.refuse_if_bad()
-    return tuple(text for text in found if text is not None)
-
-
-def _number(value: str | None) -> object:
-    """Digits as a number; anything else as it is, to be refused by the rule of its field."""
-    return int(value) if value is not None and value.isascii() and value.isdigit() else value
-
-
-def _page_size(query: Mapping[str, str]) -> int:
-    size = _number(query.get("page_size", str(DEFAULT_PAGE)))
-    if not isinstance(size, int) or not 1 <= size <= LARGEST_PAGE:
-        raise invalid(
-            "the query was refused",
-            error_at(f"A number from 1 to {LARGEST_PAGE}.", "invalid", "query", "page_size"),
-        )
-    return size
-
-
-def _cursor(query: Mapping[str, str], *kinds: type) -> list[Any] | None:
-    """What the last entry of the page before was; None for the first page."""
-    text = query.get("cursor")
-    if text is None:
-        return None
-    try:
-        return decode_cursor(text, kinds)
-    except ValueError:
-        raise invalid(
-            "the query was refused",
-            error_at("Not the cursor of a page of this list.", "invalid", "query", "cursor"),
-        ) from None
-
-
-# --- asking and answering ---------------------------------------------------------------------
-
-
-async def _ask(call: Call, query: Query[T], *, at_least: int = 0) -> Answer[T]:
-    return await call.backend.reads.ask(query, at_least=max(at_least, call.min_position))
-
-
-async def _answers(
-    call: Call, rows: Sequence[Submission] | Sequence[TopSubmission]
-) -> list[orjson.Fragment | None]:
-    """The answers of submissions, as JSON text that nobody has to read."""
-    vault = call.backend.vault
-    await vault.load(row.answer for row in rows if row.answer is not None)
-    return [fragment(rendering.opened_answer(vault, row)) for row in rows]
-
-
-async def _scores(call: Call, rows: Iterable[Score | None]) -> list[Result | None]:
-    """Scores with the reasons for them opened."""
-    found = list(rows)
-    vault = call.backend.vault
-    await vault.load(rendering.sealed_reasons(row for row in found if row is not None))
-    return [
-        None if row is None else rendering.score(row, rendering.opened_reasons(vault, row))
-        for row in found
-    ]
-
-
-def _result(call: Call, value: Any, position: int) -> Response:
-    return read(dumps(value), position, call.raw.get(b"if-none-match"))
-
-
-Render = Callable[[Sequence[T]], Awaitable[list[Result]]]
-
-
-async def _page(
-    call: Call,
-    found: Answer[list[T]],
-    size: int,
-    render: Render[T],
-    key: Callable[[T], list[Any]],
-) -> Response:
-    """One page of a list of which one entry more than a page was asked for."""
-    rows = found.value[:size]
-    more = len(found.value) > size
-    document = {
-        "next": call.url_with(cursor=encode_cursor(key(rows[-1]))) if more else None,
-        "previous": None,
-        "results": await render(rows),
-    }
-    return _result(call, document, found.position)
-
-
-async def _lines(call: Call, query: StreamQuery[T], render: Render[T]) -> Response:
-    """A whole list, one entry a line."""
-    async with AsyncExitStack() as stack:
-        answer = await stack.enter_async_context(
-            call.backend.reads.stream(query, at_least=call.min_position)
-        )
-
-        async def chunks() -> AsyncIterator[bytes]:
-            async for rows in answer.value:
-                yield lines(await render(rows))
-
-        return Lines(chunks(), answer.position, stack.pop_all())
-    raise AssertionError
+    ),
+    _read(
+        "/submissions/{submission_uuid}/",
+        submission_reads.get_submission,
+        "getSubmission",
+        "One submission.",
+        schemas.Submission | schemas.SubmissionWithStudent,
+        parameters=(
+            Parameter(
+                "include",
+                "The whole student item instead of its id.",
+                {"type": "string", "enum": ["student_item"]},
+            ),
+        ),
+        problems=(404,),
+        locations=_IN_PATH,
+    ),
+    _read(
+        "/submissions/{submission_uuid}/score/",
+        submission_reads.get_latest_score_for_submission,
+        "getLatestScoreForSubmission",
+        "The last score written for a submission; null when there is none.",
+        schemas.Score | None,
+        parameters=PAST,
+        problems=(404,),
+        locations=_IN_PATH,
+    ),
+    _read(
+        "/items/submissions/",
+        submission_reads.get_all_submissions,
+        "getAllSubmissions",
+        "The newest submission of each student for an item, by student id.",
+        schemas.SubmissionPage,
+        answer=Answers(
+            "A page, or with Accept: application/x-ndjson the whole list, one entry a line.",
+            schemas.SubmissionPage,
+            _LARGE,
+        ),
+        parameters=(COURSE_ID, ITEM_ID, ITEM_TYPE, *PAGES),
+    ),
+    _read(
+        "/courses/{course_id:any}/submissions/",
+        submission_reads.get_all_course_submission_information,
+        "getAllCourseSubmissionInformation",
+        "The submissions of a course for items of one type with their scores, newest first.",
+        schemas.InformationPage,
+        answer=Answers(
+            "A page, or with Accept: application/x-ndjson the whole list, one entry a line.",
+            schemas.InformationPage,
+            _LARGE,
+        ),
+        parameters=(ITEM_TYPE, *PAGES),
+    ),
+    _read(
+        "/items/top/",
+        submission_reads.get_top_submissions,
+        "getTopSubmissions",
+        "The best scored answers of an item.",
+        list[schemas.TopEntry],
+        parameters=(
+            COURSE_ID,
+            ITEM_ID,
+            ITEM_TYPE,
+            Parameter(
+                "number_of_top_scores",
+                "How many.",
+                {"type": "integer", "minimum": 1, "maximum": 100},
+                required=True,
+            ),
+            *PAST,
+        ),
+    ),
+    Operation(
+        method="POST",
+        path=PREFIX + "/courses/{course_id:any}/student-ids/",
+        handler=submission_reads.get_student_ids_by_submission_uuid,
+        operation_id="getStudentIdsBySubmissionUuid",
+        tag=TAG,
+        summary="Whose submissions these are; those of other courses are left out.",
+        parameters=(MIN_POSITION,),
+        path_descriptions=_PATHS,
+        body=schemas.SubmissionUuids,
+        answers={200: Answers("Student ids by submission uuid.", dict[str, str])},
+        problems=(400, 401, 403, 413, 415, 503),
+    ),
+    _read(
+        "/courses/{course_id:any}/students/{student_id:any}/scores/",
+        submission_reads.get_scores,
+        "getScores",
+        "The scores of a student in a course that count, by item.",
+        dict[str, schemas.UnannotatedScore],
+        parameters=PAST,
+    ),
+    _write(
+        "/score-resets/",
+        submission_writes.reset_score,
+        "resetScore",
+        "Let the score of a student item count no longer.",
+        body=schemas.NewReset,
+        answers={204: Answers("Done; also when there was nothing to reset.")},
+    ),
+    _read(
+        "/history/",
+        submission_reads.get_history,
+        "getHistory",
+        "Every event of one student item, oldest first, with who, when and why.",
+        list[schemas.HistoryEntry],
+        parameters=(STUDENT_ID, COURSE_ID, ITEM_ID),
+    ),
+    _write(
+        "/commands/",
+        carry_out_commands,
+        "carryOutCommands",
+        "Many commands, one a line.",
+        description=(
+            "Each line is a command with an id of the caller's choice: create_submission,"
+            " set_score (with submission_uuid) or reset_score, with the members of the request"
+            " that carries it alone. The answer has one line for each, in the same order, with"
+            " its own status; a bad line fails alone. Commands about the same student item are"
+            " carried out in their order. With Idempotency-Key, key and number of a line stand"
+            " for the line; idempotency_key in a line stands for that line."
+        ),
+        body=schemas.CommandLine,
+        body_media_type="application/x-ndjson",
+        answers={
+            200: Answers("One result a line.", schemas.CommandResult, ("application/x-ndjson",))
+        },
+    ),
+)

@@ -38,9 +38,8 @@ def add_to(app: typer.Typer) -> None:
 
 def serve(*, host: Host = None, port: Port = None, as_json: Json = False) -> None:
     """Serve the API in this process, with a projector beside it."""
-    with _prepared(host, port, role="api") as (settings, listener, dsn):
-        with projector():
-            _answer(settings, dsn, listener, _announcing(listener, as_json=as_json))
+    with _prepared(host, port, role="api") as (settings, listener, dsn), projector():
+        _answer(settings, dsn, listener, _announcing(listener, as_json=as_json))
 
 
 def api(

@@ -24,8 +24,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from domain.application import Command, Done, HeldClaim, Idempotency, Work
 from domain.errors import DomainError, IdempotencyKeyReusedError
 from domain.events import Provenance
-from domain.submissions.application import CreatedSubmission, Prepared, Submissions
-from domain.submissions.student_item import ScoreSet
+from domain.submissions.application import Prepared, Submissions
 from infra.imports.tables import Table, TableError
 
 WINDOW: Final = 500

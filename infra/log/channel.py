@@ -42,6 +42,7 @@ class Channel:
         )
         self._connection: AsyncConnection[Row] | None = None
         self._pgconn: PGconn | None = None
+        self._socket = -1
         self._prepared: dict[str, bytes] = {}
         self._results: list[PGresult] = []
         self._answer: asyncio.Future[list[PGresult]] | None = None
@@ -79,7 +80,7 @@ class Channel:
             (result,) = await self._exchange(pgconn, deadline)
         except BaseException:
             if not self.usable:
-                await self.close()
+                self._drop()
             raise
         assert self._connection is not None
         transformer = Transformer(self._connection)
@@ -88,11 +89,17 @@ class Channel:
 
     async def close(self) -> None:
         """Close the connection; the next ``run`` opens another."""
+        self._drop()
+
+    def _drop(self) -> None:
         connection, self._connection, self._pgconn = self._connection, None, None
         self._prepared.clear()
         if connection is not None:
-            asyncio.get_running_loop().remove_reader(connection.fileno())
-            await connection.close()
+            # The number of the socket is remembered: a lost connection has none any more.
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self._socket)
+            loop.remove_writer(self._socket)
+            connection.pgconn.finish()
 
     async def _open(self, deadline: float) -> PGconn:
         try:
@@ -104,7 +111,8 @@ class Channel:
             raise NotSentError(f"the database does not answer: {error}") from error
         self._pgconn = self._connection.pgconn
         self._pgconn.nonblocking = 1
-        asyncio.get_running_loop().add_reader(self._pgconn.socket, self._readable)
+        self._socket = self._pgconn.socket
+        asyncio.get_running_loop().add_reader(self._socket, self._readable)
         return self._pgconn
 
     async def _exchange(self, pgconn: PGconn, deadline: float) -> list[PGresult]:
@@ -119,7 +127,7 @@ class Channel:
         timer = loop.call_at(deadline, self._expire, answer)
         try:
             if pgconn.flush():
-                loop.add_writer(pgconn.socket, self._writable)
+                loop.add_writer(self._socket, self._writable)
             results: list[PGresult] = await answer
         finally:
             timer.cancel()
@@ -136,9 +144,8 @@ class Channel:
     def _fail(self, error: Exception) -> None:
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(error)
-        elif self._pgconn is not None:  # broken while idle: stop listening to it
-            asyncio.get_running_loop().remove_reader(self._pgconn.socket)
-            self._pgconn = None
+        else:  # broken while idle
+            self._drop()
 
     def _writable(self) -> None:
         pgconn = self._pgconn
@@ -146,9 +153,9 @@ class Channel:
             return
         try:
             if not pgconn.flush():
-                asyncio.get_running_loop().remove_writer(pgconn.socket)
+                asyncio.get_running_loop().remove_writer(self._socket)
         except psycopg.Error as error:
-            asyncio.get_running_loop().remove_writer(pgconn.socket)
+            asyncio.get_running_loop().remove_writer(self._socket)
             self._fail(error)
 
     def _readable(self) -> None:

@@ -1,6 +1,6 @@
 """Reads the log in its order for those who follow it: batches without a gap."""
 
-from collections.abc import Set
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 import psycopg
@@ -45,7 +45,7 @@ class PostgresLogReader:
     """The reader that ``projections.runner`` follows."""
 
     def read(
-        self, db: Connection[Row], *, after: int, limit: int, types: Set[type[Event]]
+        self, db: Connection[Row], *, after: int, limit: int, types: AbstractSet[type[Event]]
     ) -> Batch:
         """What follows a position: at most so many events, and not too large together.
 

@@ -95,9 +95,7 @@ def test_an_item_keeps_the_type_it_was_registered_with() -> None:
     with pytest.raises(SubmissionRequestError) as caught:
         item.refuse_other_type("quiz")
     assert caught.value.field_errors == {
-        "non_field_errors": [
-            "The fields course_id, student_id, item_id must make a unique set."
-        ]
+        "non_field_errors": ["The fields course_id, student_id, item_id must make a unique set."]
     }
 
 

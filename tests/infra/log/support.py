@@ -75,7 +75,7 @@ class Wire:
     """A proxy before the database that passes bytes on until it is told otherwise.
 
     ``deaf`` swallows what the server answers and then cuts: the statement arrives, the
-    answer does not.
+    answer does not. ``deaf_to`` does that to connections whose statements hold a text.
     """
 
     def __init__(self, dsn: str) -> None:
@@ -85,6 +85,7 @@ class Wire:
         self._links: set[asyncio.StreamWriter] = set()
         self._pumps: set[asyncio.Task[None]] = set()
         self.deaf = False
+        self.deaf_to: str | None = None
         self.refuse = False
         self.swallowed = asyncio.Event()
 
@@ -122,20 +123,28 @@ class Wire:
         else:
             up_reader, up_writer = await asyncio.open_connection(host, int(port))
         self._links |= {writer_, up_writer}
+        asked = bytearray()
         for source, target, answers in (
             (reader, up_writer, False),
             (up_reader, writer_, True),
         ):
-            pump = asyncio.create_task(self._pump(source, target, answers=answers))
+            pump = asyncio.create_task(self._pump(source, target, asked, answers=answers))
             self._pumps.add(pump)
             pump.add_done_callback(self._pumps.discard)
 
     async def _pump(
-        self, source: asyncio.StreamReader, target: asyncio.StreamWriter, *, answers: bool
+        self,
+        source: asyncio.StreamReader,
+        target: asyncio.StreamWriter,
+        asked: bytearray,
+        *,
+        answers: bool,
     ) -> None:
         try:
             while data := await source.read(65536):
-                if answers and self.deaf:
+                if not answers:
+                    asked += data
+                elif self.deaf or (self.deaf_to and self.deaf_to.encode() in asked):
                     self.swallowed.set()
                     self.cut()
                     return
