@@ -125,8 +125,12 @@ class Log(Protocol):
 class Work:
     """The aggregates one decision may read and change, and the claims it makes."""
 
-    def __init__(self, aggregates: dict[UUID, Aggregate], *, fresh: bool) -> None:
+    def __init__(
+        self, log: Log, aggregates: dict[UUID, Aggregate], ids: dict[str, list[int]], *, fresh: bool
+    ) -> None:
+        self._log = log
         self._aggregates = aggregates
+        self._ids = ids
         self.fresh = fresh
         self.claims: list[Claim] = []
         self.releases: list[str] = []
@@ -141,6 +145,11 @@ class Work:
         """Take up a new aggregate."""
         self._aggregates[aggregate.id] = aggregate
         return aggregate
+
+    async def take_id(self, sequence: str) -> int:
+        """The next id of a sequence; one that the command foresaw is at hand already."""
+        ready = self._ids.get(sequence)
+        return ready.pop(0) if ready else (await self._log.take_ids(sequence))[0]
 
     def pending(self) -> int:
         """How many events the decisions so far have made."""
@@ -179,10 +188,18 @@ class Idempotency(Generic[R]):
 
 @dataclass(frozen=True, slots=True)
 class Command(Generic[R]):
-    """One decision, and the key under which its answer is kept."""
+    """One decision.
+
+    Attributes:
+        decide: takes the decision; refuses with a DomainError.
+        idempotency: the key under which the answer is kept.
+        ids: sequences that the decision is going to take an id of, each time it is named.
+            They are asked for while the streams are read.
+    """
 
     decide: Callable[[Work], Awaitable[R]]
     idempotency: Idempotency[R] | None = None
+    ids: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,10 +299,14 @@ class Application:
 
         A refused command has its refusal as outcome and does not touch the others.
         """
+        foreseen = [sequence for command in commands for sequence in command.ids]
+        ids: dict[str, list[int]] = {}
         async with self._turns.take(stream_ids):
             fresh = False
-            for _ in range(DECISIONS_BEFORE_CONFLICT):
-                work = await self._load(stream_ids, fresh=fresh)
+            for attempt in range(DECISIONS_BEFORE_CONFLICT):
+                work = await self._load(
+                    stream_ids, ids, foreseen if attempt == 0 else (), fresh=fresh
+                )
                 outcomes = await self._decide_all(work, commands)
                 if outcomes is None:  # a refusal on cached state counts for nothing
                     fresh = True
@@ -351,7 +372,15 @@ class Application:
             outcomes.append(Done(result, position))
         return outcomes
 
-    async def _load(self, stream_ids: Sequence[UUID], *, fresh: bool) -> Work:
+    async def _load(
+        self,
+        stream_ids: Sequence[UUID],
+        ids: dict[str, list[int]],
+        foreseen: Sequence[str],
+        *,
+        fresh: bool,
+    ) -> Work:
+        """Aggregates from the cache or the log, and the ids that are going to be needed."""
         aggregates: dict[UUID, Aggregate] = {}
         missing: list[UUID] = []
         for stream_id in stream_ids:
@@ -361,11 +390,18 @@ class Application:
                 missing.append(stream_id)
             else:
                 aggregates[stream_id] = cached
+        taken: Sequence[int] = ()
         if missing:
-            streams = await self._log.read_streams(missing)
+            streams, taken = await asyncio.gather(
+                self._log.read_streams(missing), self._log.take_ids(*foreseen)
+            )
             for stream_id, events in streams.items():
                 aggregates[stream_id] = rebuild(events)
-        return Work(aggregates, fresh=len(missing) == len(stream_ids))
+        elif foreseen:
+            taken = await self._log.take_ids(*foreseen)
+        for sequence, taken_id in zip(foreseen, taken, strict=True):
+            ids.setdefault(sequence, []).append(taken_id)
+        return Work(self._log, aggregates, ids, fresh=len(missing) == len(stream_ids))
 
     def _keep(self, work: Work) -> None:
         cache = self._cache

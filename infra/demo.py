@@ -146,7 +146,9 @@ def _work(dice: random.Random, learner: str, talent: float, item: Item) -> Itera
             at += timedelta(hours=dice.uniform(20, 70))
             yield Step(at, "score", learner, item, attempt, PEERS, points=points)
         else:
-            yield Step(at + timedelta(seconds=2), "score", learner, item, attempt, AUTOMATIC, "", points)
+            yield Step(
+                at + timedelta(seconds=2), "score", learner, item, attempt, AUTOMATIC, "", points
+            )
         if points >= 0.8 * item.points or dice.random() < 0.35:
             break
         at += timedelta(hours=dice.uniform(0.5, 20))
@@ -169,7 +171,9 @@ def _work(dice: random.Random, learner: str, talent: float, item: Item) -> Itera
 
 def _answer(dice: random.Random, item: Item, attempt: int) -> str:
     if item.item_type == ESSAY:
-        return f"On {dice.choice(TOPICS)}. " + "One thing follows from another. " * dice.randint(3, 30)
+        return f"On {dice.choice(TOPICS)}. " + "One thing follows from another. " * dice.randint(
+            3, 30
+        )
     return f"attempt {attempt}: x = {dice.randint(-20, 20)}"
 
 
@@ -215,9 +219,7 @@ async def carry_out(
         progress(len(steps))
         return 0
     run = _Run(submissions)
-    turns = groupby(
-        zip(keys, steps, strict=True), key=lambda keyed: (keyed[1].at - BEGIN) // TURN
-    )
+    turns = groupby(zip(keys, steps, strict=True), key=lambda keyed: (keyed[1].at - BEGIN) // TURN)
     for _, turn in turns:
         work: dict[StudentItemKey, list[tuple[str, Step]]] = {}
         count = 0

@@ -35,7 +35,6 @@ FEWEST_CHARACTERS: Final = 8
 """A secret of fewer different characters is a row of the same letter, not a secret."""
 
 DEVELOPMENT_SECRET: Final = "gradelog-development-secret-never-in-production"  # noqa: S105  # public on purpose
-DEVELOPMENT_MASTER_KEY: Final = b"gradelog development master key."
 KNOWN_SECRETS: Final = frozenset(
     {
         DEVELOPMENT_SECRET,
@@ -269,29 +268,25 @@ def jwt_secret(settings: Settings) -> str | None:
     return secret
 
 
-def master_key(settings: Settings) -> bytes:
-    """The 32 bytes that wrap the learners' keys.
+def master_key(settings: Settings) -> bytes | None:
+    """The 32 bytes that wrap the learners' keys; None to store those keys bare.
 
-    Unlike the secret of tokens this does not depend on development when the data is ours
-    to keep: a key that changed with a flag would make answers unreadable.
+    With the embedded server the data is ours to keep, and so is its key. With a database of
+    its own there may be many machines, which must agree, so somebody has to decide; until
+    then the learners' keys are protected as the rest of the database is.
 
     Raises:
-        SettingsError: there is none and none may be made.
+        SettingsError: the key in the home is damaged.
     """
     if settings.master_key is not None:
         return decode_key(settings.master_key.get_secret_value())
-    if settings.database_url is None:
-        made = base64.b64encode(secrets.token_bytes(32)).decode()
-        try:
-            return decode_key(_kept_in_home(settings.home, "master-key", made))
-        except ValueError as error:
-            raise SettingsError(f"{settings.home / 'master-key'}: {error}") from None
-    if settings.development:
-        return DEVELOPMENT_MASTER_KEY
-    raise SettingsError(
-        "GRADELOG_MASTER_KEY: must be set when DATABASE_URL is, to the base64 of 32 random"
-        " bytes (openssl rand -base64 32); or set GRADELOG_MASTER_KEY_FILE to a file that holds it"
-    )
+    if settings.database_url is not None:
+        return None
+    made = base64.b64encode(secrets.token_bytes(32)).decode()
+    try:
+        return decode_key(_kept_in_home(settings.home, "master-key", made))
+    except ValueError as error:
+        raise SettingsError(f"{settings.home / 'master-key'}: {error}") from None
 
 
 def decode_key(text: str) -> bytes:

@@ -9,7 +9,7 @@ edx-submissions, ``submissions.api``.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar, Final, LiteralString
+from typing import Any, ClassVar, Final, LiteralString, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -177,7 +177,7 @@ class Submissions(ReadModel):
         items: list[Row] = []
         created: dict[UUID, list[Any]] = {}
         deleted: list[UUID] = []
-        scores: list[ScoreSet | ScoreReset] = []
+        scores: list[_Scored] = []
         for recorded in events:
             event = recorded.event
             match event:
@@ -195,8 +195,8 @@ class Submissions(ReadModel):
                         *_UNSCORED,
                         event.answer,
                     ]
-                case ScoreSet() | ScoreReset():
-                    scores.append(event)
+                case ScoreSet():
+                    scores.append(_set(event))
                 case StudentItemRegistered():
                     items.append(
                         (
@@ -209,6 +209,8 @@ class Submissions(ReadModel):
                             event.item_type,
                         )
                     )
+                case ScoreReset():
+                    scores.append(_reset(event))
                 case SubmissionDeleted():
                     if created.pop(event.submission_uuid, None) is None:
                         deleted.append(event.submission_uuid)
@@ -220,6 +222,26 @@ class Submissions(ReadModel):
         if deleted:
             execute(db, _DELETE_SUBMISSIONS, deleted)
         copy_rows(db, _COPY_SUBMISSIONS, _SUBMISSION_TYPES, created.values())
+
+
+class _Scored(NamedTuple):
+    """A score or a reset, as its rows want it."""
+
+    event: ScoreSet | ScoreReset
+    score: tuple[int, int, int, datetime, bool]
+    submission: tuple[UUID | None, int | None, str | None]
+
+
+def _set(event: ScoreSet) -> _Scored:
+    return _Scored(
+        event,
+        (event.score_id, event.points_earned, event.points_possible, event.timestamp, False),
+        (event.submission_uuid, event.submission_id, annotations_text(event.annotation)),
+    )
+
+
+def _reset(event: ScoreReset) -> _Scored:
+    return _Scored(event, (event.score_id, 0, 0, event.timestamp, True), (None, None, None))
 
 
 _UNSCORED: Final = (None,) * 5
@@ -252,24 +274,18 @@ _DELETE_SUBMISSIONS: Final = "DELETE FROM submissions WHERE submission_uuid = AN
 
 
 def _score_submissions(
-    created: dict[UUID, list[Any]], scores: Iterable[ScoreSet | ScoreReset]
+    created: dict[UUID, list[Any]], scores: Iterable[_Scored]
 ) -> dict[UUID, Row]:
     """Put scores on the submissions of the batch; return those of older submissions."""
     rescored: dict[UUID, Row] = {}
-    for event in scores:
-        if isinstance(event, ScoreReset):
+    for _, score, (submission_uuid, _, annotations) in scores:
+        if submission_uuid is None:
             continue
-        score = (
-            event.score_id,
-            event.points_earned,
-            event.points_possible,
-            event.timestamp,
-            annotations_text(event.annotation),
-        )
-        if (row := created.get(event.submission_uuid)) is not None:
-            row[_SCORE_COLUMNS] = score
+        values = (*score[:4], annotations)
+        if (row := created.get(submission_uuid)) is not None:
+            row[_SCORE_COLUMNS] = values
         else:
-            rescored[event.submission_uuid] = (event.submission_uuid, *score)
+            rescored[submission_uuid] = (submission_uuid, *values)
     return rescored
 
 
@@ -295,20 +311,19 @@ RETURNING student_item_id, highest_score_id, highest_points_earned, highest_poin
 """
 
 
-def _summarise(
-    db: Connection[Row], scores: Sequence[ScoreSet | ScoreReset], *, new: set[int]
-) -> None:
+def _summarise(db: Connection[Row], scores: Sequence[_Scored], *, new: set[int]) -> None:
     """Replace the summaries of the scored items. ``new`` are the items of this batch."""
-    latest = {event.student_item_id: event for event in scores}
+    latest = {scored.event.student_item_id: scored for scored in scores}
     known = [item for item in latest if item not in new]
-    # The old rows are on the page of every index anyway: deleting them reads them.
+    # The new row needs the entries of all indexes anyway: deleting the old one reads it too.
     taken = fetch(db, _TAKE_SUMMARIES, known) if known else []
     highest: dict[int, Row] = {row[0]: row[1:] for row in taken}
-    for event in scores:
+    for event, score, _ in scores:
         item = event.student_item_id
-        score = _score(event)
         before = highest.get(item)
-        if replaces_highest(Points(*before[1:3]) if before else None, _points(score)):
+        if before is None or replaces_highest(
+            Points(before[1], before[2]), Points(score[1], score[2], score[4])
+        ):
             highest[item] = score
     copy_rows(
         db,
@@ -320,34 +335,12 @@ def _summarise(
                 item_key(event.course_id, event.item_id),
                 event.item_type,
                 *highest[item],
-                *_score(event),
-                *_of_submission(event),
+                *score,
+                *submission,
             )
-            for item, event in latest.items()
+            for item, (event, score, submission) in latest.items()
         ],
     )
-
-
-def _score(event: ScoreSet | ScoreReset) -> Row:
-    if isinstance(event, ScoreSet):
-        return (
-            event.score_id,
-            event.points_earned,
-            event.points_possible,
-            event.timestamp,
-            False,
-        )
-    return (event.score_id, 0, 0, event.timestamp, True)
-
-
-def _points(score: Row) -> Points:
-    return Points(score[1], score[2], score[4])
-
-
-def _of_submission(event: ScoreSet | ScoreReset) -> Row:
-    if isinstance(event, ScoreSet):
-        return event.submission_uuid, event.submission_id, annotations_text(event.annotation)
-    return None, None, None
 
 
 # --- queries about submissions --------------------------------------------------------------

@@ -7,7 +7,7 @@ too long, not allowed or refused fails alone.
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 from uuid import UUID
@@ -106,11 +106,9 @@ class _Results(Response):
         number = 0
         try:
             async for found in read_lines(receive, self._call.config.line_limit):
-                for start in range(0, len(found), WINDOW):
-                    window = []
-                    for raw in found[start : start + WINDOW]:
-                        number += 1
-                        window.append(self._parsed(number, raw))
+                parsed = [self._parsed(n, raw) for n, raw in enumerate(found, number + 1)]
+                number += len(found)
+                for window in _windows(parsed):
                     spool.write(lines(await self._carried_out(window)))
         finally:
             spool.end()
@@ -219,6 +217,23 @@ class _Results(Response):
             result["position"] = outcome.position
         result["result"] = written.body
         return result
+
+
+def _windows(parsed: Iterable[Line]) -> Iterator[list[Line]]:
+    """Lines that are carried out together: a key that comes again begins a new window."""
+    window: list[Line] = []
+    keys: set[object] = set()
+    for line in parsed:
+        key = line.body.get("idempotency_key") if line.body else None
+        repeated = isinstance(key, str) and key in keys
+        if window and (repeated or len(window) == WINDOW):
+            yield window
+            window, keys = [], set()
+        window.append(line)
+        if isinstance(key, str):
+            keys.add(key)
+    if window:
+        yield window
 
 
 def _command(line: Line, value: object) -> dict[str, Any]:

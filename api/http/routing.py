@@ -95,6 +95,11 @@ class Operation:
             object.__setattr__(self, "locations", IN_QUERY if in_query else IN_BODY)
 
     @property
+    def path_names(self) -> list[str]:
+        """The parameters in the path."""
+        return [found[1] for found in _PARAMETER.finditer(self.path)]
+
+    @property
     def template(self) -> str:
         """The path with bare parameter names."""
         return _PARAMETER.sub(r"{\1}", self.path)

@@ -188,7 +188,8 @@ class Submissions(Application):
             work.claims.append(Claim(submission_claim(submission_uuid), stream_id))
             return CreatedSubmission(event, text)
 
-        return Prepared((stream_id,), Command(decide, idempotency), submission_uuid)
+        command = Command(decide, idempotency, ids=(SUBMISSION_IDS,))
+        return Prepared((stream_id,), command, submission_uuid)
 
     async def set_score(
         self,
@@ -262,7 +263,7 @@ class Submissions(Application):
             item.refuse_unknown(found_uuid, submission_uuid)
             earned, possible = _points(points_earned, points_possible)
             annotation = _annotation(annotation_creator, annotation_type, annotation_reason)
-            (score_id,) = await self._log.take_ids(SCORE_IDS)
+            score_id = await work.take_id(SCORE_IDS)
             score = NewScore(
                 score_id,
                 earned,
@@ -271,7 +272,7 @@ class Submissions(Application):
             )
             return item.set_score(found_uuid, score, at=now)
 
-        return Prepared((stream_id,), Command(decide, idempotency))
+        return Prepared((stream_id,), Command(decide, idempotency, ids=(SCORE_IDS,)))
 
     async def reset_score(
         self,
@@ -320,7 +321,7 @@ class Submissions(Application):
             item = work.find(StudentItem, stream_id)
             if item is None:
                 return None
-            (score_id,) = await self._log.take_ids(SCORE_IDS)
+            score_id = await work.take_id(SCORE_IDS)
             return item.reset_score(
                 score_id=score_id,
                 clear_state=clear_state,
@@ -562,11 +563,10 @@ class Submissions(Application):
         item = work.find(StudentItem, _stream_of(key))
         if item is not None:
             item.refuse_other_type(key.item_type)
-            (submission_id,) = await self._log.take_ids(SUBMISSION_IDS)
-            return item, submission_id
-        student_item_id, submission_id = await self._log.take_ids(STUDENT_ITEM_IDS, SUBMISSION_IDS)
-        item = StudentItem.register(key, student_item_id=student_item_id, at=at)
-        return work.add(item), submission_id
+        else:
+            student_item_id = await work.take_id(STUDENT_ITEM_IDS)
+            item = work.add(StudentItem.register(key, student_item_id=student_item_id, at=at))
+        return item, await work.take_id(SUBMISSION_IDS)
 
     async def _active_team(self, form: Form, team_submission: object) -> UUID | None:
         """The uuid of an active team submission, given as object, UUID or text."""

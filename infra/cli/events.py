@@ -100,9 +100,7 @@ def export(
         typer.echo(f"{total:,} events written to {output}")
 
 
-def _export(
-    db: "Connection[Row]", first: int, last: int, file: BinaryIO, advance: Advance
-) -> None:
+def _export(db: "Connection[Row]", first: int, last: int, file: BinaryIO, advance: Advance) -> None:
     for number, row in enumerate(_rows(db, first, last), 1):
         file.write(_line(row))
         if number % BATCH == 0:

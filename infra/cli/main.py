@@ -89,6 +89,7 @@ def _told(error: BaseException) -> tuple[Sequence[str], int]:
     from infra.migrate import MigrationError
     from infra.settings import SettingsError
     from infra.vault import VaultError
+    from projections.positions import ReadModelError
 
     if isinstance(error, BaseExceptionGroup):
         return _told(error.exceptions[0])
@@ -102,6 +103,7 @@ def _told(error: BaseException) -> tuple[Sequence[str], int]:
             | EmbeddedPostgresError()
             | MigrationError()
             | OutcomeUnknownError()
+            | ReadModelError()
             | TableError()
             | UnavailableError()
             | VaultError()
@@ -114,10 +116,8 @@ def _told(error: BaseException) -> tuple[Sequence[str], int]:
         case OSError():
             return [_of_system(error)], FAILED
         case _:
-            return [
-                f"defect: {type(error).__name__}: {_one_line(error)}"
-                " (GRADELOG_LOG_LEVEL=DEBUG shows where)"
-            ], FAILED
+            what = f"{type(error).__name__}: {_one_line(error)}"
+            return [f"defect: {what} (GRADELOG_LOG_LEVEL=DEBUG shows where)"], FAILED
 
 
 def _one_line(error: BaseException) -> str:

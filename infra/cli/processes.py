@@ -33,7 +33,9 @@ GRACE: Final = 15.0
 class Child:
     """One role in a process of its own, started again whenever it ends."""
 
-    def __init__(self, role: str, arguments: Sequence[str], *, descriptors: Sequence[int] = ()):
+    def __init__(
+        self, role: str, arguments: Sequence[str], *, descriptors: Sequence[int] = ()
+    ) -> None:
         """Prepare; nothing is started yet.
 
         Args:

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 app: Final = typer.Typer(no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(help="Name of a read model, as `projections status` shows it.")]
+Name = Annotated[
+    str, typer.Argument(help="Name of a read model, as `projections status` shows it.")
+]
 
 STANDINGS: Final = """
 SELECT schema, state, position, error, failed_at_position FROM gradelog.read_models
@@ -49,7 +51,9 @@ def status(*, as_json: Json = False) -> None:
         (projectors,) = db.execute(PROJECTORS).fetchone() or (0,)
     models: list[dict[str, Any]] = []
     for model in READ_MODELS:
-        state, position, error, failed_at = standings.get(model.schema(), ("missing", 0, None, None))
+        state, position, error, failed_at = standings.get(
+            model.schema(), ("missing", 0, None, None)
+        )
         models.append(
             {
                 "name": model.name,

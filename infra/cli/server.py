@@ -44,19 +44,19 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def bind_or_next(host: str, port: int) -> socket.socket:
-    """The same, or the next free port above it.
+def bind_after(host: str, port: int) -> socket.socket:
+    """The next free port above this one.
 
     Raises:
-        CommandError: no port can be had.
+        CommandError: there is none.
     """
     while True:
+        port += 1
         try:
             return bind(host, port)
         except PortTakenError:
-            if port in (0, HIGHEST_PORT):
+            if port == HIGHEST_PORT:
                 raise
-            port += 1
 
 
 class PortTakenError(CommandError):
@@ -83,9 +83,7 @@ class Server(uvicorn.Server):
             self._ready()
 
 
-def serve(
-    settings: Settings, dsn: str, listener: socket.socket, ready: Callable[[], None]
-) -> None:
+def serve(settings: Settings, dsn: str, listener: socket.socket, ready: Callable[[], None]) -> None:
     """Answer requests until somebody asks the process to end.
 
     Raises:

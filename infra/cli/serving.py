@@ -1,12 +1,13 @@
 """Commands that run until they are stopped: API, projector, or both."""
 
+import contextlib
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Annotated, Final
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,9 +25,6 @@ Port = Annotated[
 ]
 Lifeline = Annotated[int | None, typer.Option(hidden=True)]
 
-WORKER_START_LIMIT: Final = 60.0
-"""Seconds for the first of several workers to answer."""
-
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this module."""
@@ -38,8 +36,8 @@ def add_to(app: typer.Typer) -> None:
 
 def serve(*, host: Host = None, port: Port = None, as_json: Json = False) -> None:
     """Serve the API in this process, with a projector beside it."""
-    with _prepared(host, port, role="api") as (settings, listener, dsn), projector():
-        _answer(settings, dsn, listener, _announcing(listener, as_json=as_json))
+    with _prepared(host, port) as (settings, listener, dsn), projector():
+        answer(settings, dsn, listener, _announcing(as_json=as_json))
 
 
 def api(
@@ -53,11 +51,11 @@ def api(
     as_json: Json = False,
 ) -> None:
     """Serve the API alone. Reads fall behind unless a projector runs somewhere."""
-    with _prepared(host, port, role="api") as (settings, listener, dsn):
-        announce = _announcing(listener, as_json=as_json)
+    with _prepared(host, port) as (settings, listener, dsn):
+        announce = _announcing(as_json=as_json)
         count = settings.workers if workers is None else workers
         if count == 1:
-            _answer(settings, dsn, listener, announce)
+            answer(settings, dsn, listener, announce)
         else:
             _supervise(listener, count, announce)
 
@@ -101,7 +99,7 @@ def worker(
     settings = read_settings()
     configure(settings, role="api")
     with database(settings) as dsn, socket.socket(fileno=listening) as listener:
-        _answer(settings, dsn, listener, lambda: _told(ready))
+        answer(settings, dsn, listener, lambda _: _tell(ready))
 
 
 @contextmanager
@@ -121,44 +119,71 @@ def projector() -> Iterator[None]:
 
 
 @contextmanager
-def _prepared(
-    host: str | None, port: int | None, *, role: str
-) -> "Iterator[tuple[Settings, socket.socket, str]]":
-    """What serving needs, in the order in which a refusal costs least."""
-    from infra.cli.server import bind
-    from infra.logging import configure
-    from infra.main import database
-    from infra.settings import jwt_secret, master_key, read_settings
+def listening(
+    settings: "Settings", host: str | None, port: int | None, *, next_free: bool = False
+) -> "Iterator[socket.socket]":
+    """An open port, taken before anything else is started.
 
-    settings = read_settings()
-    configure(settings, role=role)
-    jwt_secret(settings)
-    master_key(settings)
-    with ExitStack() as stack:
-        listener = stack.enter_context(
-            bind(settings.host if host is None else host, settings.port if port is None else port)
-        )
+    Args:
+        settings: host and port where the command line names none.
+        host: from the command line.
+        port: from the command line.
+        next_free: take another port if nobody has asked for this one.
+    """
+    from infra.cli.server import PortTakenError, bind, bind_after
+
+    where = settings.host if host is None else host
+    wanted = settings.port if port is None else port
+    asked_for = port is not None or "port" in settings.model_fields_set
+    try:
+        listener = bind(where, wanted)
+    except PortTakenError:
+        if asked_for or not next_free:
+            raise
+        listener = bind_after(where, wanted)
+        typer.echo(f"port {wanted} is in use; taking {listener.getsockname()[1]}", err=True)
+    with listener:
         # Until the server takes over, a request to end ends the start in good order.
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, _end)
-        yield settings, listener, stack.enter_context(database(settings))
+        yield listener
 
 
-def _answer(
-    settings: "Settings", dsn: str, listener: "socket.socket", announce: Callable[[], None]
+def answer(
+    settings: "Settings", dsn: str, listener: "socket.socket", announce: Callable[[str], None]
 ) -> None:
-    from infra.cli.server import serve
+    """Answer requests until somebody asks the process to end; tell the address when ready."""
+    from infra.cli.server import serve, url
 
     # The server ends in good order by itself on the first signal, and then raises it again
     # for whoever was asked before: us, who have nothing to add.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
-    serve(settings, dsn, listener, announce)
+    serve(settings, dsn, listener, lambda: announce(url(listener)))
 
 
-def _supervise(listener: "socket.socket", count: int, announce: Callable[[], None]) -> None:
+@contextmanager
+def _prepared(
+    host: str | None, port: int | None
+) -> "Iterator[tuple[Settings, socket.socket, str]]":
+    """What serving needs, in the order in which a refusal costs least."""
+    from infra.logging import configure
+    from infra.main import database
+    from infra.settings import jwt_secret, master_key, read_settings
+
+    settings = read_settings()
+    configure(settings, role="api")
+    jwt_secret(settings)
+    master_key(settings)
+    with listening(settings, host, port) as listener, database(settings) as dsn:
+        yield settings, listener, dsn
+
+
+def _supervise(listener: "socket.socket", count: int, announce: Callable[[str], None]) -> None:
+    """Keep several processes on one socket until somebody asks this one to end."""
     from infra.cli.processes import Child, on_signals
+    from infra.cli.server import url
 
     stop = threading.Event()
     on_signals(stop.set)
@@ -177,7 +202,7 @@ def _supervise(listener: "socket.socket", count: int, announce: Callable[[], Non
 
     def tell() -> None:
         if os.read(heard, 1):
-            announce()
+            announce(url(listener))
 
     threading.Thread(target=tell, name="readiness", daemon=True).start()
     try:
@@ -189,10 +214,8 @@ def _supervise(listener: "socket.socket", count: int, announce: Callable[[], Non
             child.stop()
 
 
-def _announcing(listener: "socket.socket", *, as_json: bool) -> Callable[[], None]:
-    from infra.cli.server import url
-
-    return lambda: _say(f"serving on {url(listener)}", as_json=as_json, address=url(listener))
+def _announcing(*, as_json: bool) -> Callable[[str], None]:
+    return lambda address: _say(f"serving on {address}", as_json=as_json, address=address)
 
 
 def _say(text: str, *, as_json: bool, **values: object) -> None:
@@ -203,8 +226,9 @@ def _say(text: str, *, as_json: bool, **values: object) -> None:
         sys.stdout.flush()
 
 
-def _told(descriptor: int) -> None:
-    os.write(descriptor, b".")
+def _tell(descriptor: int) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        os.write(descriptor, b".")
 
 
 def _end(_number: int, _frame: object) -> None:

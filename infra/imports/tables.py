@@ -54,15 +54,18 @@ class Table:
         """
         with self._opened() as file:
             reader = csv.reader(file, strict=True)
-            order = self._order(next(reader, None))
-            width = len(self._columns)
-            in_order = order == list(range(width))
-            for row in reader:
-                if len(row) != width:
-                    if not row:  # a blank line
-                        continue
-                    self._refuse_width(reader.line_num, row)
-                yield reader.line_num, row if in_order else [row[i] for i in order]
+            try:
+                order = self._order(next(reader, None))
+                width = len(self._columns)
+                in_order = order == list(range(width))
+                for row in reader:
+                    if len(row) != width:
+                        if not row:  # a blank line
+                            continue
+                        self._refuse_width(reader.line_num, row)
+                    yield reader.line_num, row if in_order else [row[i] for i in order]
+            except csv.Error as error:
+                raise TableError(f"{self.path}, line {reader.line_num}: {error}") from None
 
     def refuse(self, line: int, column: str, value: str, wanted: str) -> NoReturn:
         """Refuse one value.
@@ -75,7 +78,6 @@ class Table:
 
     @contextmanager
     def _opened(self) -> Iterator[TextIO]:
-        line = 0
         try:
             with self.path.open("rb") as raw:
                 binary = gzip.GzipFile(fileobj=raw) if self.path.suffix == ".gz" else raw
@@ -88,8 +90,6 @@ class Table:
             raise TableError(f"{self.path}: is damaged or not all there: {error}") from None
         except OSError as error:
             raise TableError(f"{self.path}: cannot be read: {error.strerror or error}") from None
-        except csv.Error as error:
-            raise TableError(f"{self.path}: is not a CSV table: {error}") from None
 
     def _order(self, header: Sequence[str] | None) -> list[int]:
         if header is None:
@@ -103,9 +103,7 @@ class Table:
             if names.count(name) > 1:
                 raise TableError(f"{where}: column {name} is there twice")
             if name not in self._columns:
-                raise TableError(
-                    f"{where}: column {name!r} is not one of {_listed(self._columns)}"
-                )
+                raise TableError(f"{where}: column {name!r} is not one of {_listed(self._columns)}")
         return [names.index(name) for name in self._columns]
 
     def _refuse_width(self, line: int, row: Sequence[str]) -> NoReturn:

@@ -60,6 +60,21 @@ def attempts(student: str, limit: int | None = None) -> list[int]:
     return [s["attempt_number"] for s in submissions.get_submissions(item(student), limit)]
 
 
+def summary(dsn: str) -> Any:
+    """Highest and latest of A; nothing of the interface reads the highest, audits do."""
+    score_of("A")  # waits until all that was written is visible
+    with psycopg.connect(dsn) as db:
+        row = db.execute(
+            """
+            SELECT highest_points_earned, highest_points_possible, latest_points_earned,
+                latest_points_possible
+            FROM submissions_v1.score_summaries
+            JOIN submissions_v1.student_items USING (student_item_id) WHERE student_id = 'A'
+            """
+        ).fetchone()
+    return row[:2], row[2:]
+
+
 @pytest.fixture
 def sent() -> Iterator[list[tuple[str, dict[str, Any]]]]:
     heard: list[tuple[str, dict[str, Any]]] = []
@@ -77,7 +92,9 @@ def sent() -> Iterator[list[tuple[str, dict[str, Any]]]]:
     signals.score_reset.disconnect(on_reset)
 
 
-def test_the_worked_scenario(gradelog: Gradelog, sent: list[tuple[str, dict[str, Any]]]) -> None:
+def test_the_worked_scenario(
+    dsn: str, gradelog: Gradelog, sent: list[tuple[str, dict[str, Any]]]
+) -> None:
     # 1, 2
     a1 = create("A", "first", 10)
     assert (a1["attempt_number"], a1["student_item"]) == (1, 1)
@@ -94,14 +111,14 @@ def test_the_worked_scenario(gradelog: Gradelog, sent: list[tuple[str, dict[str,
     # 4
     submissions.set_score(a1["uuid"], 8, 10)
     assert score_of("A") == (8, 10)
-    assert gradelog.score_summary("A", COURSE, ITEM) == ((8, 10), (8, 10))
+    assert summary(dsn) == ((8, 10), (8, 10))
     assert top() == [(8, "first")]
     assert info() == [("A", 2, None), ("A", 1, (8, 10))]
 
     # 5
     submissions.set_score(a2["uuid"], 6, 10)
     assert score_of("A") == (6, 10)
-    assert gradelog.score_summary("A", COURSE, ITEM) == ((8, 10), (6, 10))
+    assert summary(dsn) == ((8, 10), (6, 10))
     assert top() == [(6, "second")]
     assert info() == [("A", 2, (6, 10)), ("A", 1, None)]
     assert points(submissions.get_latest_score_for_submission(a1["uuid"])) == (8, 10)
@@ -117,7 +134,7 @@ def test_the_worked_scenario(gradelog: Gradelog, sent: list[tuple[str, dict[str,
     submissions.reset_score("A", COURSE, ITEM, emit_signal=False)
     assert sent == []
     assert score_of("A") is None
-    assert gradelog.score_summary("A", COURSE, ITEM) == ((0, 0), (0, 0))
+    assert summary(dsn) == ((0, 0), (0, 0))
     assert top() == [(6, "other")]
     assert points(submissions.get_latest_score_for_submission(a2["uuid"])) == (6, 10)
 
@@ -138,7 +155,7 @@ def test_the_worked_scenario(gradelog: Gradelog, sent: list[tuple[str, dict[str,
         "item_id": ITEM,
         "created_at": score["created_at"],
     }
-    assert gradelog.score_summary("A", COURSE, ITEM)[0] == (9, 10)
+    assert summary(dsn)[0] == (9, 10)
     assert top() == [(9, "second"), (6, "other")]
     assert "annotations" not in submissions.get_scores(COURSE, "A")[ITEM]
 
@@ -167,7 +184,7 @@ def test_the_worked_scenario(gradelog: Gradelog, sent: list[tuple[str, dict[str,
     assert a3["attempt_number"] == 3
     submissions.set_score(a3["uuid"], 5, 10)
     assert score_of("A") == (5, 10)
-    assert gradelog.score_summary("A", COURSE, ITEM)[0] == (5, 10)
+    assert summary(dsn)[0] == (5, 10)
     assert top() == [(6, "other"), (5, "third")]
 
     # 13
@@ -195,7 +212,7 @@ def test_the_worked_scenario(gradelog: Gradelog, sent: list[tuple[str, dict[str,
     # 15
     submissions.set_score(fresh["uuid"], 10, 10)
     assert score_of("A") == (10, 10)
-    assert gradelog.score_summary("A", COURSE, ITEM)[0] == (10, 10)
+    assert summary(dsn)[0] == (10, 10)
     assert top() == [(10, "fresh"), (6, "other")]
     history = gradelog.history("A", COURSE, ITEM)
     scores = [e for e in history if e.type in {"submissions.ScoreSet", "submissions.ScoreReset"}]

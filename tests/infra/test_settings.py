@@ -10,7 +10,6 @@ import pytest
 from pydantic import ValidationError
 
 from infra.settings import (
-    DEVELOPMENT_MASTER_KEY,
     DEVELOPMENT_SECRET,
     KNOWN_SECRETS,
     MASK,
@@ -333,8 +332,6 @@ def test_the_embedded_server_keeps_one_master_key_whatever_the_mode(*, developme
     assert master_key(Settings(development=development)) == key
 
 
-def test_with_a_database_of_its_own_somebody_has_to_choose_the_master_key() -> None:
-    with pytest.raises(SettingsError, match="GRADELOG_MASTER_KEY: must be set"):
-        master_key(Settings(database_url=DATABASE))
-    assert master_key(Settings(database_url=DATABASE, development=True)) == DEVELOPMENT_MASTER_KEY
-    assert len(DEVELOPMENT_MASTER_KEY) == 32
+def test_with_a_database_of_its_own_keys_are_bare_until_somebody_chooses_a_master_key() -> None:
+    assert master_key(Settings(database_url=DATABASE)) is None
+    assert master_key(Settings(database_url=DATABASE, development=True)) is None

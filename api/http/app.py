@@ -1,0 +1,145 @@
+"""The application: every route, and what is done for every request.
+
+The backend is opened on the event loop of the server, so each worker has its own.
+"""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as version_of
+from typing import Final
+
+import orjson
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.backend import Backend
+from api.http import docs, operations, submissions
+from api.http.auth import Tokens
+from api.http.calls import HEADERS, MAX_PATH, MAX_QUERY, REQUEST_ID, ROUTE, raw_path, request_id
+from api.http.config import HttpConfig
+from api.http.metrics import Metrics
+from api.http.openapi import describe
+from api.http.problems import Problem, problem_of
+from api.http.routing import routes
+
+OpenBackend = Callable[[], AbstractAsyncContextManager[Backend]]
+
+OPERATIONS: Final = (*submissions.OPERATIONS, *operations.OPERATIONS)
+
+CLIENT_GONE: Final = 499
+"""Counted for requests whose caller left before the answer."""
+
+_SECURITY: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+)
+_POLICY: Final = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+
+
+def create_app(
+    open_backend: OpenBackend,
+    config: HttpConfig,
+    *,
+    clock: Callable[[], float] = time.time,
+) -> Starlette:
+    """The application, which opens what is behind it when the server starts.
+
+    Args:
+        open_backend: opens the backend on the running event loop, and closes it.
+        config: settings.
+        clock: gives seconds since 1970, for the times in tokens.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with open_backend() as backend:
+            app.state.backend = backend
+            yield
+
+    metrics = Metrics()
+    app = Starlette(
+        routes=routes(OPERATIONS),
+        middleware=[Middleware(Conventions, metrics=metrics)],
+        exception_handlers={HTTPException: _not_found},
+        lifespan=lifespan,
+    )
+    document = describe(OPERATIONS, version=_version())
+    app.state.config = config
+    app.state.tokens = Tokens(config, clock=clock)
+    app.state.metrics = metrics
+    app.state.openapi = orjson.dumps(document)
+    app.state.docs = docs.page(document)
+    return app
+
+
+class Conventions:
+    """What every request has in common: an id, headers, a count, and an answer if it fails."""
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = scope[HEADERS] = dict(scope["headers"])
+        identity = scope[REQUEST_ID] = request_id(headers)
+        is_head = scope["method"] == "HEAD"
+        started = time.perf_counter()
+        status = 0
+
+        async def send_on(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                own = message["headers"]
+                own.append((b"x-request-id", identity.encode()))
+                own.extend(_SECURITY)
+                if all(name != b"content-security-policy" for name, _ in own):
+                    own.append(_POLICY)
+            elif is_head:
+                message["body"] = b""
+            await send(message)
+
+        try:
+            if len(raw_path(scope)) > MAX_PATH or len(scope["query_string"]) > MAX_QUERY:
+                problem = Problem(414, "UriTooLongError", "the address is too long")
+                await problem.response(identity)(scope, receive, send_on)
+            else:
+                await self._app(scope, receive, send_on)
+        except ClientDisconnect:
+            status = status or CLIENT_GONE
+        except Exception as error:
+            if status:
+                raise  # the answer is under way: breaking off is all that can be said
+            await problem_of(error).response(identity)(scope, receive, send_on)
+        finally:
+            route = scope.get(ROUTE, "unknown")
+            seconds = time.perf_counter() - started
+            self._metrics.observe(_counted(scope["method"]), route, status, seconds)
+
+
+def _counted(method: str) -> str:
+    """A method as label: callers may make up as many as they like."""
+    known = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+    return method if method in known else "other"
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    return problem_of(error).response(request.scope[REQUEST_ID])
+
+
+def _version() -> str:
+    try:
+        return version_of("gradelog")
+    except PackageNotFoundError:
+        return "0"

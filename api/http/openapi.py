@@ -1,0 +1,185 @@
+"""The OpenAPI 3.1 document: made of the same table that the routes are made of."""
+
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from pydantic import TypeAdapter
+from pydantic.json_schema import JsonSchemaMode
+
+from api.http.problems import MEDIA_TYPE
+from api.http.routing import Answers, Operation
+from api.http.schemas import Problem
+
+Document = dict[str, Any]
+
+TAGS: Final = {
+    "submissions": "What learners handed in, what it was worth, and who says so.",
+    "operations": "Health, figures, and this description.",
+}
+_DESCRIPTION: Final = """\
+The record of who handed in what, what it was worth, who changed that and why.
+
+Every path is answered with and without the slash at its end. Every answer to a write says
+in `X-Log-Position` where its last event stands in the log, and every answer to a read up to
+where the log had been applied; a read with `X-Min-Log-Position` waits for what was written.
+`X-Request-ID` and `traceparent` are recorded with each event. Reads carry a strong `ETag`.
+"""
+_PROBLEMS: Final = {
+    400: "The request is malformed or was refused.",
+    401: "There is no token that can be trusted.",
+    403: "The token does not allow this.",
+    404: "There is no such thing.",
+    409: "Others changed the same at the same time; send it again.",
+    413: "The body is too large. Nothing was written.",
+    415: "The body has another format than this takes.",
+    422: "The idempotency key was used with another request.",
+    503: "This cannot be answered now. Nothing was written; try again later.",
+    504: "It is not known whether this was written: repeat it with the same idempotency key.",
+}
+_POSITION: Final = {
+    "description": "Position in the log.",
+    "schema": {"type": "integer", "minimum": 0},
+}
+_ETAG: Final = {"description": "Of this very body.", "schema": {"type": "string"}}
+_REPLAYED: Final = {
+    "description": "The answer was given before.",
+    "schema": {"type": "string", "const": "true"},
+}
+
+
+def describe(operations: Iterable[Operation], *, version: str) -> Document:
+    """The document about these operations."""
+    known = list(operations)
+    schemas, components = _schemas(known)
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in known:
+        described = _operation(operation, schemas)
+        paths.setdefault(operation.template, {})[operation.method.lower()] = described
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "gradelog",
+            "version": version,
+            "description": _DESCRIPTION,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "tags": [
+            {"name": name, "description": text}
+            for name, text in TAGS.items()
+            if any(operation.tag == name for operation in known)
+        ],
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "responses": {
+                str(status): _answer(
+                    Answers(text, Problem, (MEDIA_TYPE,)), schemas, _headers_of(status)
+                )
+                for status, text in _PROBLEMS.items()
+            },
+            "securitySchemes": {
+                "bearer": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": "JWT",
+                    "description": "Authorization: Bearer <token>, or JWT <token>.",
+                }
+            },
+        },
+    }
+
+
+def _operation(operation: Operation, schemas: Mapping[Any, Document]) -> Document:
+    described: Document = {
+        "operationId": operation.operation_id,
+        "tags": [operation.tag],
+        "summary": operation.summary,
+        "parameters": _parameters(operation),
+        "responses": _responses(operation, schemas),
+        "security": [] if operation.public else [{"bearer": []}],
+    }
+    if operation.description:
+        described["description"] = operation.description
+    if operation.body is not None:
+        described["requestBody"] = {
+            "required": True,
+            "content": {operation.body_media_type: {"schema": schemas[operation.body]}},
+        }
+    return described
+
+
+def _parameters(operation: Operation) -> list[Document]:
+    in_path = [
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "description": operation.path_descriptions[name],
+            "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+        }
+        for name in operation.path_names
+    ]
+    return in_path + [
+        {
+            "name": parameter.name,
+            "in": parameter.where,
+            "required": parameter.required,
+            "description": parameter.description,
+            "schema": dict(parameter.schema),
+        }
+        for parameter in operation.parameters
+    ]
+
+
+def _responses(operation: Operation, schemas: Mapping[Any, Document]) -> Document:
+    responses: Document = {}
+    for status, answers in operation.answers.items():
+        headers: Document = {}
+        if not operation.public:
+            headers["X-Log-Position"] = _POSITION
+            if operation.method == "GET":
+                headers["ETag"] = _ETAG
+            elif status < 300:
+                headers["Idempotent-Replayed"] = _REPLAYED
+        responses[str(status)] = _answer(answers, schemas, headers)
+    for status in sorted(operation.problems):
+        responses[str(status)] = {"$ref": f"#/components/responses/{status}"}
+    return dict(sorted(responses.items()))
+
+
+def _answer(answers: Answers, schemas: Mapping[Any, Document], headers: Document) -> Document:
+    described: Document = {"description": answers.description}
+    if headers:
+        described["headers"] = headers
+    if answers.schema is not None:
+        described["content"] = {
+            media_type: {"schema": schemas[answers.schema]} for media_type in answers.media_types
+        }
+    return described
+
+
+def _headers_of(status: int) -> Document:
+    if status == HTTPStatus.UNAUTHORIZED:
+        return {"WWW-Authenticate": {"schema": {"type": "string"}}}
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        return {"Retry-After": {"schema": {"type": "integer"}}}
+    return {}
+
+
+def _schemas(operations: Iterable[Operation]) -> tuple[dict[Any, Document], Document]:
+    """The schema of each type that is spoken of, and those that they refer to."""
+    inputs: dict[Any, JsonSchemaMode] = {}
+    for operation in operations:
+        if operation.body is not None:
+            inputs[operation.body] = "validation"
+        for answers in operation.answers.values():
+            if answers.schema is not None:
+                inputs[answers.schema] = "serialization"
+    inputs[Problem] = "serialization"
+    found, definitions = TypeAdapter.json_schemas(
+        [(kind, mode, TypeAdapter(kind)) for kind, mode in inputs.items()],
+        ref_template="#/components/schemas/{model}",
+    )
+    schemas = {kind: found[kind, mode] for kind, mode in inputs.items()}
+    return schemas, dict(definitions.get("$defs", {}))
