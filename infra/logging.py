@@ -8,9 +8,11 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from contextvars import ContextVar
 from typing import Any, Final
 
 import structlog
+from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from infra.settings import Settings
@@ -18,6 +20,23 @@ from infra.settings import Settings
 UVICORN_LOGGERS: Final = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")
 QUIET_LOGGERS: Final = ("psycopg", "psycopg.pool", "httpx", "httpcore", "asyncio")
 """Libraries that tell at INFO what concerns nobody but their authors."""
+
+
+_request: ContextVar[tuple[Scope, str] | None] = ContextVar("gradelog request", default=None)
+
+
+class WithRequest:
+    """Lets every line that is logged during a request carry the id of that request."""
+
+    def __init__(self, app: ASGIApp, *, key: str) -> None:
+        """Wrap an application that writes the id of a request into its scope, under a key."""
+        self._app = app
+        self._key = key
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on. Its id is read when something is logged, not before."""
+        _request.set((scope, self._key))
+        await self._app(scope, receive, send)
 
 
 def configure(settings: Settings, *, role: str) -> None:
@@ -38,6 +57,7 @@ def configure(settings: Settings, *, role: str) -> None:
         structlog.stdlib.PositionalArgumentsFormatter(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _with_role(role),
+        _with_request_id,
         _without_colour_message,
     )
     structlog.configure(
@@ -101,6 +121,13 @@ def _with_role(role: str) -> Processor:
         return event
 
     return add
+
+
+def _with_request_id(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    request = _request.get()
+    if request is not None and (identity := request[0].get(request[1])) is not None:
+        event.setdefault("request_id", identity)
+    return event
 
 
 def _without_colour_message(

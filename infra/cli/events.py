@@ -100,6 +100,14 @@ def export(
         typer.echo(f"{total:,} events written to {output}")
 
 
+@app.command()
+def catalogue() -> None:
+    """Print every event type with its fields, as Markdown."""
+    from infra.catalogue import catalogue as made
+
+    sys.stdout.write(made())
+
+
 def _export(db: "Connection[Row]", first: int, last: int, file: BinaryIO, advance: Advance) -> None:
     for number, row in enumerate(_rows(db, first, last), 1):
         file.write(_line(row))

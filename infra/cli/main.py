@@ -54,28 +54,43 @@ def _run(arguments: list[str]) -> int:
 
 def _ended_by(error: BaseException) -> int:
     """Tell what ended a command; return the exit code."""
-    import click
+    import typer
 
     match error:
         case SystemExit():
             return error.code if isinstance(error.code, int) else 1
-        case KeyboardInterrupt() | click.Abort():
+        case KeyboardInterrupt() | typer.Abort():
             return INTERRUPTED
         case BrokenPipeError():
             # Whoever read our output has seen enough. Nothing more may be written at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
-        case click.exceptions.Exit():
+        case typer.Exit():
             return error.exit_code
-        case click.ClickException():
-            error.show()
-            return error.exit_code
+    if (usage := _usage_message(error)) is not None:
+        sys.stderr.write(f"gradelog: {usage}\n")
+        return 2
     if os.environ.get("GRADELOG_LOG_LEVEL", "").upper() == "DEBUG":
         traceback.print_exception(error)
     lines, code = _told(error)
     for line in lines:
         sys.stderr.write(f"gradelog: {line}\n")
     return code
+
+
+def _usage_message(error: BaseException) -> str | None:
+    """What the parser of the command line has to say; None if it is not its error."""
+    import typer
+
+    # The parser is Click, or typer's own copy of it: the name of the base class is the same.
+    bases = {kind.__name__: kind for kind in typer.BadParameter.__mro__}
+    if not isinstance(error, bases["ClickException"]):
+        return None
+    context = getattr(error, "ctx", None)
+    message = str(getattr(error, "format_message", lambda: str(error))())
+    if not message:
+        return context.get_help() if context is not None else None
+    return message if context is None else f"{message} ({context.command_path} --help tells more)"
 
 
 def _told(error: BaseException) -> tuple[Sequence[str], int]:

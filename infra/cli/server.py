@@ -5,12 +5,19 @@ import errno
 import os
 import socket
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Final
 
 import uvicorn
+from starlette.types import ASGIApp
 
+from api.http.app import create_app
+from api.http.calls import REQUEST_ID
+from api.http.config import HttpConfig
 from infra.cli.output import FAILED, USAGE, CommandError
-from infra.settings import Settings
+from infra.logging import WithRequest
+from infra.main import open_backend
+from infra.settings import Settings, jwt_secret
 
 BACKLOG: Final = 2048
 GRACE: Final = 10
@@ -69,6 +76,22 @@ def url(listener: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
+def application(settings: Settings, dsn: str) -> ASGIApp:
+    """The HTTP interfaces on a database that is up to date."""
+    return create_app(
+        lambda: open_backend(settings, dsn),
+        HttpConfig(
+            jwt_secret=jwt_secret(settings),
+            jwks_url=settings.jwks_url,
+            jwt_audience=settings.jwt_audience,
+            jwt_issuer=settings.jwt_issuer,
+            body_limit=settings.body_limit,
+            line_limit=settings.line_limit,
+            idempotency_lifetime=timedelta(days=settings.idempotency_days),
+        ),
+    )
+
+
 class Server(uvicorn.Server):
     """Tells when it answers."""
 
@@ -89,10 +112,8 @@ def serve(settings: Settings, dsn: str, listener: socket.socket, ready: Callable
     Raises:
         CommandError: the application did not start.
     """
-    from infra.main import application
-
     config = uvicorn.Config(
-        application(settings, dsn),
+        WithRequest(application(settings, dsn), key=REQUEST_ID),
         loop="uvloop",
         http="httptools",
         ws="none",

@@ -1,0 +1,103 @@
+"""What all benchmarks share: scratch databases, rounds, figures with their spread."""
+
+import gc
+import itertools
+import os
+import statistics
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from infra.migrate import migrate
+
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long and how much.
+
+    Attributes:
+        dsn: a server on which databases may be created.
+        seconds: length of one sample.
+        rounds: samples of each measure; baseline and ours take turns.
+        scale: part of the full amount of data, 1.0 for the documented figures.
+    """
+
+    dsn: str
+    seconds: float
+    rounds: int
+    scale: float
+
+    def amount(self, full: int) -> int:
+        """So many of something, scaled."""
+        return max(10, int(full * self.scale))
+
+
+@dataclass
+class Figure:
+    """One row of the table.
+
+    Attributes:
+        name: what was measured.
+        unit: of the samples.
+        target: what it should reach, as text; empty for a baseline.
+        at_least: the target as a number, when more is better.
+        at_most: the target as a number, when less is better.
+        baseline: the name of the row that this one is compared with.
+    """
+
+    name: str
+    unit: str
+    target: str = ""
+    at_least: float | None = None
+    at_most: float | None = None
+    baseline: str = ""
+    samples: list[float] = field(default_factory=list)
+    note: str = ""
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.samples)
+
+    @property
+    def reached(self) -> bool | None:
+        """Whether the median reaches the target; None without one."""
+        if self.at_least is not None:
+            return self.median >= self.at_least
+        if self.at_most is not None:
+            return self.median <= self.at_most
+        return None
+
+
+Sample = Callable[[], float]
+
+
+def rounds(settings: Settings, *pairs: tuple[Figure, Sample]) -> Iterator[Figure]:
+    """Take the samples of several figures in turn, so that noise meets them alike."""
+    for _ in range(settings.rounds):
+        for figure, sample in pairs:
+            gc.collect()
+            figure.samples.append(sample())
+    for figure, _ in pairs:
+        yield figure
+
+
+@contextmanager
+def scratch(dsn: str, *, migrated: bool = True) -> Iterator[str]:
+    """A database that is gone afterwards."""
+    name = f"gradelog_bench_{os.getpid()}_{next(_numbers)}"
+    with psycopg.connect(dsn, autocommit=True) as db:
+        db.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    made = make_conninfo(**{**conninfo_to_dict(dsn), "dbname": name})
+    try:
+        if migrated:
+            migrate(made)
+        yield made
+    finally:
+        with psycopg.connect(dsn, autocommit=True) as db:
+            db.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
