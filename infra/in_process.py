@@ -115,8 +115,9 @@ def in_process(
         stack.callback(lambda: engine.run(vault.close))
         if projector:
             stack.enter_context(projecting(dsn))
-        reads = SyncReads(dsn, size=settings.pool_size, statement_timeout=settings.read_timeout)
-        stack.enter_context(reads)
+        reads = SyncReads(dsn, size=settings.pool_size, timeout=settings.read_timeout)
+        reads.open()
+        stack.callback(reads.close)
         opened = Gradelog(engine, log, vault, reads)
         api.in_process.use(opened)
         stack.callback(api.in_process.use, None)

@@ -43,7 +43,7 @@ async def open_backend(settings: Settings, dsn: str) -> AsyncIterator[Backend]:
     """Everything behind the interfaces, for the running event loop."""
     log = PostgresLog(dsn, timeout=settings.append_timeout, queue=settings.log_queue)
     vault = Vault(dsn, master_key=master_key(settings), timeout=settings.append_timeout)
-    reads = PostgresReads(dsn, size=settings.pool_size, statement_timeout=settings.read_timeout)
+    reads = PostgresReads(dsn, size=settings.pool_size, timeout=settings.read_timeout)
     await reads.open()
     try:
         yield Backend(
