@@ -22,7 +22,7 @@ from domain.submissions.student_item import student_item_stream
 from infra.engine import Engine
 from infra.log.postgres_log import PostgresLog
 from infra.log.reader import PostgresLogReader, connect
-from infra.main import database, now
+from infra.main import database, now, prepare
 from infra.reads import SyncReads
 from infra.settings import Settings, master_key
 from infra.vault import Vault
@@ -96,7 +96,7 @@ def in_process(
 
     Args:
         settings: what is in force.
-        dsn: a database that is up to date already; else the one of the settings.
+        dsn: a database; else the one of the settings.
         projector: keep the read models up to date in a thread of this process.
 
     Raises:
@@ -106,6 +106,8 @@ def in_process(
     with ExitStack() as stack:
         if dsn is None:
             dsn = stack.enter_context(database(settings))
+        else:
+            prepare(dsn)
         limit = settings.append_timeout
         engine = Engine(limit=limit)
         stack.callback(engine.close)

@@ -8,10 +8,13 @@ from api.backend import Backend
 from domain.submissions.application import Submissions
 from infra.embedded import EmbeddedPostgres
 from infra.log.postgres_log import PostgresLog
+from infra.log.reader import connect
 from infra.migrate import migrate
 from infra.reads import PostgresReads
 from infra.settings import Settings, master_key
 from infra.vault import Vault
+from projections.positions import ensure
+from projections.registry import READ_MODELS
 
 
 def now() -> datetime:
@@ -34,8 +37,19 @@ def database(settings: Settings) -> Iterator[str]:
         dsn = settings.database_url
         if dsn is None:
             dsn = stack.enter_context(EmbeddedPostgres(settings.home)).dsn
-        migrate(dsn)
+        prepare(dsn)
         yield dsn
+
+
+def prepare(dsn: str) -> None:
+    """Bring a database up to date and make the tables of read models that it lacks.
+
+    Raises:
+        MigrationError: the database cannot be brought up to date.
+    """
+    migrate(dsn)
+    with connect(dsn) as db:
+        ensure(db, READ_MODELS)
 
 
 @asynccontextmanager

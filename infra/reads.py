@@ -5,6 +5,8 @@ An answer and the position it stands for come from one statement, so from one sn
 """
 
 import asyncio
+import itertools
+import re
 import threading
 import time
 from collections.abc import (
@@ -28,6 +30,7 @@ from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 from api.backend import ReadModelStatus
 from domain.errors import UnavailableError
 from infra.postgres import LOG_SCHEMA, Row, async_pool, pool
+from infra.statements import statements_of
 from projections.positions import BUILDING, FAILED
 from projections.read_model import Answer, Query, ReadModel, StreamQuery
 from projections.registry import READ_MODELS
@@ -36,6 +39,9 @@ T = TypeVar("T")
 
 CHUNK: Final = 2000
 LONGEST_WAIT: Final = 5.0
+GRACE: Final = 1.0
+"""Seconds that we wait longer than the server works on a statement."""
+
 FIRST_PAUSE: Final = 0.002
 LONGEST_PAUSE: Final = 0.05
 PAUSE_GROWTH: Final = 1.25
@@ -45,7 +51,10 @@ MISSING: Final = "missing"
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """Run a statement; the answer are its rows."""
+    """Run a statement; the answer are its rows.
+
+    What is prepared has its arguments as ``$1``, the rest as ``%b``.
+    """
 
     statement: bytes
     arguments: Sequence[Any] = ()
@@ -77,6 +86,7 @@ _ASK: Final = """
 SELECT m.*, q.* FROM ({standing}) AS m
 LEFT JOIN LATERAL (SELECT true AS found, q.* FROM ({query}) AS q) AS q ON true
 """
+_PLACEHOLDER: Final = re.compile("%[bs]")
 _FOUND: Final = 5
 """The column that tells an answer without rows from an empty one."""
 
@@ -85,10 +95,10 @@ _ROLLBACK: Final = b"ROLLBACK"
 _SNAPSHOT: Final = f"""
 SELECT position, state, error, {_HEAD},
     (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = schema)
-FROM gradelog.read_models WHERE schema = %b
+FROM gradelog.read_models WHERE schema = $1
 """.encode()  # noqa: S608 - a constant
 _DECLARE: Final = b"DECLARE stream NO SCROLL CURSOR FOR "
-_NAMESPACE: Final = b"SELECT to_regnamespace(%b)::oid"
+_NAMESPACE: Final = b"SELECT to_regnamespace($1)::oid"
 _FETCH: Final = _Run(f"FETCH FORWARD {CHUNK} FROM stream".encode(), prepare=False)
 
 _POSITIONS: Final = _Run(
@@ -106,7 +116,9 @@ def _statement(query: LiteralString, schema: str, *, head: bool) -> bytes:
     standing = sql.SQL(_STANDING).format(
         head=sql.SQL(_HEAD if head else "NULL::bigint"), schema=sql.Literal(schema)
     )
-    return sql.SQL(_ASK).format(standing=standing, query=sql.SQL(query)).as_bytes(None)
+    whole = sql.SQL(_ASK).format(standing=standing, query=sql.SQL(query)).as_string(None)
+    number = itertools.count(1)
+    return _PLACEHOLDER.sub(lambda _: f"${next(number)}", whole).encode()
 
 
 # --- what one statement found ---------------------------------------------------------------
@@ -259,6 +271,7 @@ class PostgresReads:
         """
         self._models = models
         self._wait = wait
+        self._timeout = timeout + GRACE
         self._pool = async_pool(
             dsn, size=size, statement_timeout=timeout, search_path=_search_path(models)
         )
@@ -301,7 +314,7 @@ class PostgresReads:
         """
         db, position = await self._open_stream(query, at_least, latest=latest)
         try:
-            yield Answer(_chunks(db, query), position)
+            yield Answer(_chunks(db, query, self._timeout), position)
         finally:
             await self._release(db)
 
@@ -313,8 +326,11 @@ class PostgresReads:
         """Run a statement; once more when the connection was lost."""
         for last in (False, True):
             try:
-                async with self._pool.connection() as db:
-                    return await _rows(db, step)
+                db = await self._pool.getconn()
+                try:
+                    return await _rows(db, step, self._timeout)
+                finally:
+                    await self._pool.putconn(db)
             except _LOST as error:
                 if last or not _may_retry(error):
                     raise _unavailable(error) from error
@@ -349,7 +365,7 @@ class PostgresReads:
                 step = steps.send(found)
                 if isinstance(step, _Run):
                     db = db or await self._pool.getconn()
-                    found = await _rows(db, step)
+                    found = await _rows(db, step, self._timeout)
                 else:
                     if db is not None:
                         await self._release(db)
@@ -369,17 +385,23 @@ class PostgresReads:
         await self._pool.putconn(db)
 
 
-async def _rows(db: AsyncConnection[Row], step: _Run) -> list[Row]:
+async def _rows(db: AsyncConnection[Row], step: _Run, timeout: float) -> list[Row]:  # noqa: ASYNC109
+    if step.prepare:
+        return await statements_of(db).run_async(
+            db, step.statement, step.arguments, timeout=timeout
+        )
     async with db.cursor(binary=True) as cursor:
-        await cursor.execute(step.statement, step.arguments, prepare=step.prepare)
+        await cursor.execute(step.statement, step.arguments, prepare=False)
         return await cursor.fetchall() if cursor.description else []
 
 
-async def _chunks(db: AsyncConnection[Row], query: StreamQuery[T]) -> AsyncIterator[Sequence[T]]:
+async def _chunks(
+    db: AsyncConnection[Row], query: StreamQuery[T], timeout: float
+) -> AsyncIterator[Sequence[T]]:
     full = True
     while full:
         try:
-            rows = await _rows(db, _FETCH)
+            rows = await _rows(db, _FETCH, timeout)
         except _LOST as error:
             raise _unavailable(error) from error
         full = len(rows) == CHUNK
@@ -464,6 +486,7 @@ class SyncReads:
         """Make it; ``open`` connects. See ``PostgresReads``."""
         self._models = models
         self._wait = wait
+        self._timeout = timeout + GRACE
         self._pool = pool(
             dsn, size=size, statement_timeout=timeout, search_path=_search_path(models)
         )
@@ -501,7 +524,7 @@ class SyncReads:
         """Answer a large question in chunks, all of one snapshot; see ``PostgresReads``."""
         db, position = self._open_stream(query, at_least, latest=latest)
         try:
-            yield Answer(_sync_chunks(db, query), position)
+            yield Answer(_sync_chunks(db, query, self._timeout), position)
         finally:
             self._release(db)
 
@@ -512,8 +535,11 @@ class SyncReads:
     def _run(self, step: _Run) -> list[Row]:
         for last in (False, True):
             try:
-                with self._pool.connection() as db:
-                    return _sync_rows(db, step)
+                db = self._pool.getconn()
+                try:
+                    return _sync_rows(db, step, self._timeout)
+                finally:
+                    self._pool.putconn(db)
             except _LOST as error:
                 if last or not _may_retry(error):
                     raise _unavailable(error) from error
@@ -543,7 +569,7 @@ class SyncReads:
                 step = steps.send(found)
                 if isinstance(step, _Run):
                     db = db or self._pool.getconn()
-                    found = _sync_rows(db, step)
+                    found = _sync_rows(db, step, self._timeout)
                 else:
                     if db is not None:
                         self._release(db)
@@ -563,17 +589,21 @@ class SyncReads:
         self._pool.putconn(db)
 
 
-def _sync_rows(db: Connection[Row], step: _Run) -> list[Row]:
+def _sync_rows(db: Connection[Row], step: _Run, timeout: float) -> list[Row]:
+    if step.prepare:
+        return statements_of(db).run(step.statement, step.arguments, timeout=timeout)
     with db.cursor(binary=True) as cursor:
-        cursor.execute(step.statement, step.arguments, prepare=step.prepare)
+        cursor.execute(step.statement, step.arguments, prepare=False)
         return cursor.fetchall() if cursor.description else []
 
 
-def _sync_chunks(db: Connection[Row], query: StreamQuery[T]) -> Iterator[Sequence[T]]:
+def _sync_chunks(
+    db: Connection[Row], query: StreamQuery[T], timeout: float
+) -> Iterator[Sequence[T]]:
     full = True
     while full:
         try:
-            rows = _sync_rows(db, _FETCH)
+            rows = _sync_rows(db, _FETCH, timeout)
         except _LOST as error:
             raise _unavailable(error) from error
         full = len(rows) == CHUNK

@@ -9,10 +9,10 @@ from typing import Any
 
 import psycopg
 import pytest
-from infra.in_process import Gradelog
 
 from api import signals, submissions
 from domain.submissions.errors import SubmissionNotFoundError
+from infra.in_process import Gradelog
 
 COURSE = "course-v1:Demo+S1+2026"
 ITEM = "block-v1:Demo+S1+2026+type@openassessment+block@essay"

@@ -1,0 +1,5 @@
+"""An installation of this process, on a database of the test's own."""
+
+from tests.acceptance.conftest import gradelog
+
+__all__ = ["gradelog"]
