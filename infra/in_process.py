@@ -22,6 +22,7 @@ from domain.submissions.student_item import student_item_stream
 from infra.engine import Engine
 from infra.log.postgres_log import PostgresLog
 from infra.log.reader import PostgresLogReader, connect
+from infra.logging import hand_over
 from infra.main import database, now, prepare
 from infra.reads import SyncReads
 from infra.settings import Settings, master_key
@@ -103,6 +104,7 @@ def in_process(
         EmbeddedPostgresError: the embedded server cannot start.
         MigrationError: the database cannot be brought up to date.
     """
+    hand_over()
     with ExitStack() as stack:
         if dsn is None:
             dsn = stack.enter_context(database(settings))

@@ -39,6 +39,23 @@ class WithRequest:
         await self._app(scope, receive, send)
 
 
+def hand_over() -> None:
+    """Let the program that embeds us decide: hand our lines to ``logging``, as a library does.
+
+    Does nothing when somebody has set up logging already.
+    """
+    if not structlog.is_configured():
+        structlog.configure(
+            processors=[
+                structlog.stdlib.filter_by_level,
+                structlog.stdlib.render_to_log_kwargs,
+            ],
+            logger_factory=structlog.stdlib.LoggerFactory(),
+            wrapper_class=structlog.stdlib.BoundLogger,
+            cache_logger_on_first_use=True,
+        )
+
+
 def configure(settings: Settings, *, role: str) -> None:
     """Set up logging for this process, its libraries included.
 

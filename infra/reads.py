@@ -244,6 +244,17 @@ def _search_path(models: Sequence[type[ReadModel]]) -> list[str]:
     return [*(model.schema() for model in models), LOG_SCHEMA]
 
 
+# Every query is made for an index, so that a plan for any arguments is the plan for all. The
+# server would rather plan again each time it can save a few rows of a LIMIT, and compile
+# what runs for long; both take longer than most answers.
+_PLANNING: Final = " -c plan_cache_mode=force_generic_plan -c jit=off"
+
+
+def _plan_once(connection_parameters: object) -> None:
+    assert isinstance(connection_parameters, dict)
+    connection_parameters["options"] += _PLANNING
+
+
 # --- for tasks ------------------------------------------------------------------------------
 
 
@@ -275,6 +286,7 @@ class PostgresReads:
         self._pool = async_pool(
             dsn, size=size, statement_timeout=timeout, search_path=_search_path(models)
         )
+        _plan_once(self._pool.kwargs)
         self._watcher = _Watcher(self._run)
 
     async def open(self) -> None:
@@ -396,7 +408,9 @@ async def _rows(db: AsyncConnection[Row], step: _Run, timeout: float) -> list[Ro
 
 
 async def _chunks(
-    db: AsyncConnection[Row], query: StreamQuery[T], timeout: float
+    db: AsyncConnection[Row],
+    query: StreamQuery[T],
+    timeout: float,  # noqa: ASYNC109
 ) -> AsyncIterator[Sequence[T]]:
     full = True
     while full:
@@ -490,6 +504,7 @@ class SyncReads:
         self._pool = pool(
             dsn, size=size, statement_timeout=timeout, search_path=_search_path(models)
         )
+        _plan_once(self._pool.kwargs)
         self._watcher = _SyncWatcher(self._run)
 
     def open(self) -> None:
