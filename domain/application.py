@@ -90,15 +90,18 @@ class ClaimTakenError(Exception):
 
 
 class Log(Protocol):
-    """The one append-only log."""
+    """The one append-only log.
 
-    async def read_streams(self, stream_ids: Collection[UUID]) -> Mapping[UUID, list[Event]]:
+    What is asked is on its way when a method returns; awaiting it gives the answer.
+    """
+
+    def read_streams(self, stream_ids: Collection[UUID]) -> Awaitable[Mapping[UUID, list[Event]]]:
         """Return the events of each stream, oldest first; a stream without events is left out."""
 
-    async def find_claims(self, keys: Collection[str]) -> Mapping[str, HeldClaim]:
+    def find_claims(self, keys: Collection[str]) -> Awaitable[Mapping[str, HeldClaim]]:
         """Return those of the claims that are held and not expired."""
 
-    async def take_ids(self, *sequences: str) -> Sequence[int]:
+    def take_ids(self, *sequences: str) -> Awaitable[Sequence[int]]:
         """Return the next integer id of each named sequence: rising, never given out twice."""
 
     async def append(
@@ -390,17 +393,14 @@ class Application:
                 missing.append(stream_id)
             else:
                 aggregates[stream_id] = cached
-        taken: Sequence[int] = ()
+        # Both are on their way before either is waited for.
+        taking = self._log.take_ids(*foreseen) if foreseen else None
         if missing:
-            streams, taken = await asyncio.gather(
-                self._log.read_streams(missing), self._log.take_ids(*foreseen)
-            )
-            for stream_id, events in streams.items():
+            for stream_id, events in (await self._log.read_streams(missing)).items():
                 aggregates[stream_id] = rebuild(events)
-        elif foreseen:
-            taken = await self._log.take_ids(*foreseen)
-        for sequence, taken_id in zip(foreseen, taken, strict=True):
-            ids.setdefault(sequence, []).append(taken_id)
+        if taking is not None:
+            for sequence, taken in zip(foreseen, await taking, strict=True):
+                ids.setdefault(sequence, []).append(taken)
         return Work(self._log, aggregates, ids, fresh=len(missing) == len(stream_ids))
 
     def _keep(self, work: Work) -> None:

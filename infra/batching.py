@@ -26,14 +26,14 @@ class Batcher(Generic[K, V]):
         self._waiting: list[tuple[K, asyncio.Future[V]]] = []
         self._worker: asyncio.Task[None] | None = None
 
-    async def __call__(self, question: K) -> V:
-        """Answer one question, together with those of others."""
+    def __call__(self, question: K) -> asyncio.Future[V]:
+        """Ask one question, together with those of others."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[V] = loop.create_future()
         self._waiting.append((question, answer))
         if self._worker is None:
             self._worker = loop.create_task(self._work())
-        return await answer
+        return answer
 
     async def _work(self) -> None:
         try:

@@ -56,14 +56,18 @@ def hand_over() -> None:
         )
 
 
-def configure(settings: Settings, *, role: str) -> None:
+def configure(settings: Settings, *, role: str, quiet: bool = False) -> None:
     """Set up logging for this process, its libraries included.
 
     Args:
         settings: level and form.
         role: what this process does, on every line: ``api``, ``projector``, …
+        quiet: warnings only, unless somebody has set a level; for commands whose output
+            is for people.
     """
-    level = logging.getLevelNamesMapping()[settings.log_level]
+    asked_for = "log_level" in settings.model_fields_set
+    least = "WARNING" if quiet and not asked_for else settings.log_level
+    level = logging.getLevelNamesMapping()[least]
     people = settings.log_format == "console" or (
         settings.log_format == "auto" and sys.stderr.isatty()
     )

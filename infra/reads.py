@@ -91,6 +91,7 @@ _FOUND: Final = 5
 """The column that tells an answer without rows from an empty one."""
 
 _BEGIN: Final = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_NO_JIT: Final = b"SET LOCAL jit = off"  # compiling takes longer than the first chunks
 _ROLLBACK: Final = b"ROLLBACK"
 _SNAPSHOT: Final = f"""
 SELECT position, state, error, {_HEAD},
@@ -225,6 +226,7 @@ def _opening(query: StreamQuery[Any], at_least: int, *, latest: bool) -> Steps[i
     model, schema = query.model, query.model.schema()
     while True:
         yield _Run(_BEGIN, prepare=False)
+        yield _Run(_NO_JIT, prepare=False)
         rows = yield _Run(_SNAPSHOT, (schema,))
         if not rows:
             raise _missing(model)
@@ -242,17 +244,6 @@ def _opening(query: StreamQuery[Any], at_least: int, *, latest: bool) -> Steps[i
 
 def _search_path(models: Sequence[type[ReadModel]]) -> list[str]:
     return [*(model.schema() for model in models), LOG_SCHEMA]
-
-
-# Every query is made for an index, so that a plan for any arguments is the plan for all. The
-# server would rather plan again each time it can save a few rows of a LIMIT, and compile
-# what runs for long; both take longer than most answers.
-_PLANNING: Final = " -c plan_cache_mode=force_generic_plan -c jit=off"
-
-
-def _plan_once(connection_parameters: object) -> None:
-    assert isinstance(connection_parameters, dict)
-    connection_parameters["options"] += _PLANNING
 
 
 # --- for tasks ------------------------------------------------------------------------------
@@ -286,7 +277,6 @@ class PostgresReads:
         self._pool = async_pool(
             dsn, size=size, statement_timeout=timeout, search_path=_search_path(models)
         )
-        _plan_once(self._pool.kwargs)
         self._watcher = _Watcher(self._run)
 
     async def open(self) -> None:
@@ -504,7 +494,6 @@ class SyncReads:
         self._pool = pool(
             dsn, size=size, statement_timeout=timeout, search_path=_search_path(models)
         )
-        _plan_once(self._pool.kwargs)
         self._watcher = _SyncWatcher(self._run)
 
     def open(self) -> None:

@@ -6,8 +6,7 @@ edx-submissions, ``submissions.api``.
 
 # ruff: noqa: S608 - statements are put together from constants of this module
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Final, LiteralString, NamedTuple
 from uuid import UUID
@@ -16,7 +15,7 @@ import orjson
 from psycopg import Connection
 
 from domain.events import Event, Recorded
-from domain.submissions.fields import StudentItemKey
+from domain.submissions.fields import MAX_TOP_SUBMISSIONS, StudentItemKey
 from domain.submissions.score_summary import Points, replaces_highest
 from domain.submissions.student_item import (
     ScoreReset,
@@ -31,9 +30,11 @@ from projections.read_model import Query, ReadModel, Row, StreamQuery
 
 # --- what the queries answer ----------------------------------------------------------------
 
+# Tuples, because they are made by the hundred thousand: a frozen dataclass takes four times as
+# long.
 
-@dataclass(frozen=True, slots=True)
-class Annotation:
+
+class Annotation(NamedTuple):
     """Why a score is what it is. ``reason`` is sealed unless it is empty."""
 
     creator: str
@@ -41,8 +42,7 @@ class Annotation:
     annotation_type: str
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
+class Score(NamedTuple):
     """A score. Only a reset has no submission.
 
     The reason of each annotation opens with ``reason_context(score_id)``.
@@ -58,8 +58,7 @@ class Score:
     annotations: tuple[Annotation, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
+class Submission(NamedTuple):
     """A submission that is not deleted, and whose work at what it is.
 
     ``answer`` is sealed; it opens with ``answer_context(submission_uuid)``.
@@ -76,16 +75,14 @@ class Submission:
     team_submission_uuid: UUID | None
 
 
-@dataclass(frozen=True, slots=True)
-class SubmissionInformation:
+class SubmissionInformation(NamedTuple):
     """A submission with its item's latest score, if that is its own and is not hidden."""
 
     submission: Submission
     score: Score | None
 
 
-@dataclass(frozen=True, slots=True)
-class TopSubmission:
+class TopSubmission(NamedTuple):
     """One of the best scored items: its points, and the answer they were given for.
 
     ``submission_uuid`` and the sealed ``answer`` are None when the submission is gone.
@@ -146,12 +143,15 @@ class Submissions(ReadModel):
         WHERE latest_points_earned > 0;
 
     -- The last score that was written for a submission stands with it: a reset of the item
-    -- does not touch it. Pages keep some room, so that the score finds a place beside.
+    -- does not touch it. It counts as long as it is the latest of the item. Pages keep some
+    -- room, so that a score that comes later finds a place beside.
     CREATE TABLE submissions (
         submission_uuid      uuid        PRIMARY KEY,
         submission_id        bigint      NOT NULL,
         student_item_id      bigint      NOT NULL,
+        student_id           text        COLLATE "C" NOT NULL,
         course_id            text        COLLATE "C" NOT NULL,
+        item_id              text        COLLATE "C" NOT NULL,
         item_type            text        COLLATE "C" NOT NULL,
         attempt_number       integer     NOT NULL,
         submitted_at         timestamptz NOT NULL,
@@ -162,6 +162,7 @@ class Submissions(ReadModel):
         points_possible      integer,
         score_created_at     timestamptz,
         annotations          text,
+        counts               boolean     NOT NULL,
         answer               text        COLLATE "C" NOT NULL
     ) WITH (fillfactor = 90);
     -- What is encrypted cannot be compressed.
@@ -186,7 +187,9 @@ class Submissions(ReadModel):
                         event.submission_uuid,
                         event.submission_id,
                         event.student_item_id,
+                        event.student_id,
                         event.course_id,
+                        event.item_id,
                         event.item_type,
                         event.attempt_number,
                         event.submitted_at,
@@ -216,9 +219,12 @@ class Submissions(ReadModel):
                         deleted.append(event.submission_uuid)
         copy_rows(db, _COPY_ITEMS, _ITEM_TYPES, items)
         if scores:
-            _summarise(db, scores, new={item[0] for item in items})
-        if rescored := _score_submissions(created, scores):
-            execute(db, _SCORE_SUBMISSIONS, *columns(rescored.values()))
+            latest = {scored.event.student_item_id: scored for scored in scores}
+            superseded = _summarise(db, scores, latest, new={item[0] for item in items})
+            if superseded:
+                execute(db, _SUPERSEDE, superseded)
+            if rescored := _score_submissions(created, scores, latest):
+                execute(db, _SCORE_SUBMISSIONS, *columns(rescored.values()))
         if deleted:
             execute(db, _DELETE_SUBMISSIONS, deleted)
         copy_rows(db, _COPY_SUBMISSIONS, _SUBMISSION_TYPES, created.values())
@@ -244,44 +250,51 @@ def _reset(event: ScoreReset) -> _Scored:
     return _Scored(event, (event.score_id, 0, 0, event.timestamp, True), (None, None, None))
 
 
-_UNSCORED: Final = (None,) * 5
-_SCORE_COLUMNS: Final = slice(9, 14)
+_UNSCORED: Final = (*(None,) * 5, False)
+_SCORE_COLUMNS: Final = slice(11, 17)
 _ITEM_TYPES: Final = ("int8", "uuid", "uuid", "text", "text", "text", "text")
 _COPY_ITEMS: Final = """
 COPY student_items (student_item_id, stream_id, item_key, student_id, course_id, item_id, item_type)
 FROM STDIN (FORMAT binary)
 """
 _SUBMISSION_TYPES: Final = (
-    *("uuid", "int8", "int8", "text", "text", "int4", "timestamptz", "timestamptz", "uuid"),
-    *("int8", "int4", "int4", "timestamptz", "text", "text"),
+    *("uuid", "int8", "int8", "text", "text", "text", "text"),
+    *("int4", "timestamptz", "timestamptz", "uuid"),
+    *("int8", "int4", "int4", "timestamptz", "text", "bool", "text"),
 )
 _COPY_SUBMISSIONS: Final = """
 COPY submissions (
-    submission_uuid, submission_id, student_item_id, course_id, item_type, attempt_number,
-    submitted_at, created_at, team_submission_uuid, score_id, points_earned, points_possible,
-    score_created_at, annotations, answer)
+    submission_uuid, submission_id, student_item_id, student_id, course_id, item_id, item_type,
+    attempt_number, submitted_at, created_at, team_submission_uuid, score_id, points_earned,
+    points_possible, score_created_at, annotations, counts, answer)
 FROM STDIN (FORMAT binary)
 """
 _SCORE_SUBMISSIONS: Final = """
 UPDATE submissions s SET score_id = t.score_id, points_earned = t.points_earned,
     points_possible = t.points_possible, score_created_at = t.created_at,
-    annotations = t.annotations
-FROM unnest(%b::uuid[], %b::bigint[], %b::int[], %b::int[], %b::timestamptz[], %b::text[])
-    AS t (submission_uuid, score_id, points_earned, points_possible, created_at, annotations)
+    annotations = t.annotations, counts = t.counts
+FROM unnest(
+        %b::uuid[], %b::bigint[], %b::int[], %b::int[], %b::timestamptz[], %b::text[], %b::bool[])
+    AS t (
+        submission_uuid, score_id, points_earned, points_possible, created_at, annotations, counts)
 WHERE s.submission_uuid = t.submission_uuid
+"""
+_SUPERSEDE: Final = """
+UPDATE submissions SET counts = false WHERE submission_uuid = ANY (%b::uuid[])
 """
 _DELETE_SUBMISSIONS: Final = "DELETE FROM submissions WHERE submission_uuid = ANY (%b::uuid[])"
 
 
 def _score_submissions(
-    created: dict[UUID, list[Any]], scores: Iterable[_Scored]
+    created: dict[UUID, list[Any]], scores: Iterable[_Scored], latest: Mapping[int, _Scored]
 ) -> dict[UUID, Row]:
     """Put scores on the submissions of the batch; return those of older submissions."""
     rescored: dict[UUID, Row] = {}
-    for _, score, (submission_uuid, _, annotations) in scores:
+    for scored in scores:
+        event, score, (submission_uuid, _, annotations) = scored
         if submission_uuid is None:
             continue
-        values = (*score[:4], annotations)
+        values = (*score[:4], annotations, latest[event.student_item_id] is scored)
         if (row := created.get(submission_uuid)) is not None:
             row[_SCORE_COLUMNS] = values
         else:
@@ -307,17 +320,25 @@ FROM STDIN (FORMAT binary)
 _TAKE_SUMMARIES: Final = """
 DELETE FROM score_summaries WHERE student_item_id = ANY (%b::bigint[])
 RETURNING student_item_id, highest_score_id, highest_points_earned, highest_points_possible,
-    highest_created_at, highest_reset
+    highest_created_at, highest_reset, latest_submission_uuid
 """
 
 
-def _summarise(db: Connection[Row], scores: Sequence[_Scored], *, new: set[int]) -> None:
-    """Replace the summaries of the scored items. ``new`` are the items of this batch."""
-    latest = {scored.event.student_item_id: scored for scored in scores}
+def _summarise(
+    db: Connection[Row],
+    scores: Sequence[_Scored],
+    latest: Mapping[int, _Scored],
+    *,
+    new: set[int],
+) -> list[UUID]:
+    """Replace the summaries of the scored items; ``new`` are the items of this batch.
+
+    Returns the submissions whose score was the latest of their item and is so no more.
+    """
     known = [item for item in latest if item not in new]
     # The new row needs the entries of all indexes anyway: deleting the old one reads it too.
     taken = fetch(db, _TAKE_SUMMARIES, known) if known else []
-    highest: dict[int, Row] = {row[0]: row[1:] for row in taken}
+    highest: dict[int, Row] = {row[0]: row[1:6] for row in taken}
     for event, score, _ in scores:
         item = event.student_item_id
         before = highest.get(item)
@@ -341,23 +362,28 @@ def _summarise(db: Connection[Row], scores: Sequence[_Scored], *, new: set[int])
             for item, (event, score, submission) in latest.items()
         ],
     )
+    return [
+        before for item, *_, before in taken if before not in (None, latest[item].submission[0])
+    ]
 
 
 # --- queries about submissions --------------------------------------------------------------
 
 _SUBMISSION: Final = """
-s.submission_uuid, s.submission_id, s.student_item_id, i.student_id, i.course_id, i.item_id,
-i.item_type, s.attempt_number, s.submitted_at, s.created_at, s.answer, s.team_submission_uuid
+s.submission_uuid, s.submission_id, s.student_item_id, s.student_id, s.course_id, s.item_id,
+s.item_type, s.attempt_number, s.submitted_at, s.created_at, s.answer, s.team_submission_uuid
 """
 _NEWEST_FIRST: Final = "ORDER BY s.submitted_at DESC, s.submission_id DESC"
 
+LARGEST_PAGE: Final = 2000
+"""Entries. The number stands in the statements of pages, so that the server plans for few
+rows whatever the argument is."""
+
 _SUBMISSIONS_BY_UUIDS: Final = f"""
-SELECT {_SUBMISSION} FROM submissions s JOIN student_items i USING (student_item_id)
-WHERE s.submission_uuid = ANY (%b::uuid[])
+SELECT {_SUBMISSION} FROM submissions s WHERE s.submission_uuid = ANY (%b::uuid[])
 """
 _SUBMISSION_BY_UUID: Final = f"""
-SELECT {_SUBMISSION} FROM submissions s JOIN student_items i USING (student_item_id)
-WHERE s.submission_uuid = %b
+SELECT {_SUBMISSION} FROM submissions s WHERE s.submission_uuid = %b
 """
 _SUBMISSIONS_OF_ITEM: Final = f"""
 SELECT {_SUBMISSION} FROM student_items i JOIN submissions s USING (student_item_id)
@@ -371,30 +397,33 @@ CROSS JOIN LATERAL (
     {_NEWEST_FIRST} LIMIT 1
 ) AS s
 WHERE i.item_key = %b AND i.item_type = %b AND i.student_id > %b
-ORDER BY i.student_id LIMIT %b::bigint
+ORDER BY i.student_id
+"""
+_PAGE_OF_LATEST: Final = f"""
+SELECT * FROM ({_LATEST_OF_EACH_STUDENT} LIMIT {LARGEST_PAGE}) AS page LIMIT %b::bigint
 """
 _SUBMISSION_UUIDS_OF_ITEM: Final = """
 SELECT s.submission_uuid FROM student_items i JOIN submissions s USING (student_item_id)
 WHERE i.item_key = %b ORDER BY s.submission_id
 """
 _STUDENT_IDS: Final = """
-SELECT s.submission_uuid, i.student_id
-FROM submissions s JOIN student_items i USING (student_item_id)
+SELECT s.submission_uuid, s.student_id FROM submissions s
 WHERE s.submission_uuid = ANY (%b::uuid[]) AND s.course_id = %b
 """
 _COURSE_INFORMATION: Final = f"""
-SELECT {_SUBMISSION}, c.student_item_id IS NOT NULL, s.score_id, s.points_earned,
+SELECT {_SUBMISSION}, s.counts AND s.points_possible > 0, s.score_id, s.points_earned,
     s.points_possible, s.score_created_at, s.annotations
-FROM submissions s JOIN student_items i USING (student_item_id)
-LEFT JOIN score_summaries c ON c.student_item_id = s.student_item_id
-    AND c.latest_score_id = s.score_id AND c.latest_points_possible > 0
-WHERE s.course_id = %b AND s.item_type = %b
+FROM submissions s WHERE s.course_id = %b AND s.item_type = %b
 """
 _ALL_COURSE_INFORMATION: Final = f"{_COURSE_INFORMATION} {_NEWEST_FIRST}"
-_FIRST_COURSE_INFORMATION: Final = f"{_COURSE_INFORMATION} {_NEWEST_FIRST} LIMIT %b::bigint"
+_FIRST_COURSE_INFORMATION: Final = f"""
+SELECT * FROM ({_ALL_COURSE_INFORMATION} LIMIT {LARGEST_PAGE}) AS page LIMIT %b::bigint
+"""
 _NEXT_COURSE_INFORMATION: Final = f"""
-{_COURSE_INFORMATION} AND (s.submitted_at, s.submission_id) < (%b, %b::bigint)
-{_NEWEST_FIRST} LIMIT %b::bigint
+SELECT * FROM (
+    {_COURSE_INFORMATION} AND (s.submitted_at, s.submission_id) < (%b, %b::bigint)
+    {_NEWEST_FIRST} LIMIT {LARGEST_PAGE}
+) AS page LIMIT %b::bigint
 """
 
 
@@ -424,15 +453,18 @@ def latest_submission_of_each_student(
 ) -> Query[list[Submission]]:
     """The newest submission of each student for an item, by student id in code-point order.
 
-    ``after`` is the student id of the last entry of the page before.
+    ``after`` is the student id of the last entry of the page before; a page has at most
+    ``LARGEST_PAGE`` entries.
     """
-    arguments = (item_key(course_id, item_id), item_type, after or "", limit)
-    return Query(Submissions, _LATEST_OF_EACH_STUDENT, arguments, _submissions)
+    arguments = (item_key(course_id, item_id), item_type, after or "")
+    if limit is None:
+        return Query(Submissions, _LATEST_OF_EACH_STUDENT, arguments, _submissions)
+    return Query(Submissions, _PAGE_OF_LATEST, (*arguments, limit), _submissions)
 
 
 def all_latest_submissions(course_id: str, item_id: str, item_type: str) -> StreamQuery[Submission]:
     """The same, of any number of students."""
-    arguments = (item_key(course_id, item_id), item_type, "", None)
+    arguments = (item_key(course_id, item_id), item_type, "")
     return StreamQuery(Submissions, _LATEST_OF_EACH_STUDENT, arguments, _submission)
 
 
@@ -445,7 +477,8 @@ def course_information(
 ) -> Query[list[SubmissionInformation]]:
     """The submissions of a course for items of one type with their scores, newest first.
 
-    ``after`` is ``submitted_at`` and ``submission_id`` of the last entry of the page before.
+    ``after`` is ``submitted_at`` and ``submission_id`` of the last entry of the page before;
+    a page has at most ``LARGEST_PAGE`` entries.
     """
     if after is None:
         return Query(
@@ -499,13 +532,15 @@ SELECT score_id, student_item_id, submission_uuid, submission_id, points_earned,
     points_possible, score_created_at, annotations
 FROM submissions WHERE submission_uuid = ANY (%b::uuid[]) AND points_possible > 0
 """
-# Few rows are sorted out before the answers are fetched, so that n answers are read, no more.
-_TOP: Final = """
+# As for pages, the largest number stands in the statement; and n answers are read, no more.
+_TOP: Final = f"""
 SELECT c.student_item_id, c.latest_points_earned, s.submission_uuid, s.answer
 FROM (
-    SELECT student_item_id, latest_points_earned, latest_submission_uuid FROM score_summaries
-    WHERE item_key = %b AND item_type = %b AND latest_points_earned > 0
-    ORDER BY latest_points_earned DESC, student_item_id LIMIT %b::bigint
+    SELECT * FROM (
+        SELECT student_item_id, latest_points_earned, latest_submission_uuid FROM score_summaries
+        WHERE item_key = %b AND item_type = %b AND latest_points_earned > 0
+        ORDER BY latest_points_earned DESC, student_item_id LIMIT {MAX_TOP_SUBMISSIONS}
+    ) AS c LIMIT %b::bigint
 ) AS c
 LEFT JOIN submissions s ON s.submission_uuid = c.latest_submission_uuid
 ORDER BY c.latest_points_earned DESC, c.student_item_id
@@ -542,8 +577,8 @@ def top_submissions(
 ) -> Query[list[TopSubmission]]:
     """The n latest scores with most points, and the answers they were given for.
 
-    By raw points, more than 0, also when they are out of nothing; of equal ones the lower
-    student item id comes first.
+    At most ``MAX_TOP_SUBMISSIONS``, by raw points, more than 0, also when they are out of
+    nothing; of equal ones the lower student item id comes first.
     """
     arguments = (item_key(course_id, item_id), item_type, n)
     return Query(Submissions, _TOP, arguments, _top_submissions)
@@ -557,7 +592,7 @@ def _stream_of(key: StudentItemKey) -> UUID:
 
 
 def _submission(row: Row) -> Submission:
-    return Submission(row[0], row[1], row[2], StudentItemKey._make(row[3:7]), *row[7:12])
+    return Submission._make((*row[:3], StudentItemKey._make(row[3:7]), *row[7:12]))
 
 
 def _submissions(rows: list[Row]) -> list[Submission]:
@@ -574,11 +609,7 @@ def _by_uuid(rows: list[Row]) -> dict[UUID, Submission]:
 
 def parse_score(row: Row) -> Score:
     """A score from a row that begins with its fields in order."""
-    score_id, student_item_id, uuid, submission_id, earned, possible, created_at, text = row[:8]
-    annotations = parse_annotations(text)
-    return Score(
-        score_id, student_item_id, uuid, submission_id, earned, possible, created_at, annotations
-    )
+    return Score._make((*row[:7], parse_annotations(row[7])))
 
 
 def _first_score(rows: list[Row]) -> Score | None:
@@ -595,27 +626,17 @@ def _scores_by_submission(rows: list[Row]) -> dict[UUID, Score]:
 
 def parse_annotations(text: str | None) -> tuple[Annotation, ...]:
     """Annotations from the text in which they are kept."""
-    return tuple(Annotation(**found) for found in orjson.loads(text)) if text else ()
+    if text is None:
+        return ()
+    return tuple([Annotation(**found) for found in orjson.loads(text)])
 
 
 def _information(row: Row) -> SubmissionInformation:
     submission = _submission(row)
     if not row[12]:
         return SubmissionInformation(submission, None)
-    score_id, earned, possible, created_at, annotations = row[13:]
-    return SubmissionInformation(
-        submission,
-        Score(
-            score_id,
-            submission.student_item_id,
-            submission.submission_uuid,
-            submission.submission_id,
-            earned,
-            possible,
-            created_at,
-            parse_annotations(annotations),
-        ),
-    )
+    score = (row[13], row[2], row[0], row[1], *row[14:17], parse_annotations(row[17]))
+    return SubmissionInformation(submission, Score._make(score))
 
 
 def _informations(rows: list[Row]) -> list[SubmissionInformation]:
@@ -631,4 +652,4 @@ def _uuids(rows: list[Row]) -> list[UUID]:
 
 
 def _top_submissions(rows: list[Row]) -> list[TopSubmission]:
-    return [TopSubmission(*row) for row in rows]
+    return [TopSubmission._make(row) for row in rows]

@@ -124,17 +124,29 @@ class Caller:
 class Tokens:
     """Verifies tokens and remembers those that it has verified."""
 
-    def __init__(self, config: HttpConfig, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        config: HttpConfig,
+        *,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Make a verifier.
 
         Args:
             config: the keys and what tokens must say.
             clock: gives seconds since 1970.
+            monotonic: gives seconds that never go back, for the age of keys.
         """
         self._config = config
         self._clock = clock
         self._keys = (
-            KeySet(config.jwks_url, interval=config.jwks_interval, lifetime=config.jwks_lifetime)
+            KeySet(
+                config.jwks_url,
+                interval=config.jwks_interval,
+                lifetime=config.jwks_lifetime,
+                clock=monotonic,
+            )
             if config.jwks_url
             else None
         )

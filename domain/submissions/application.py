@@ -178,7 +178,7 @@ class Submissions(Application):
         stream_id = student_item_stream(key.student_id, key.course_id, key.item_id)
 
         async def decide(work: Work) -> CreatedSubmission:
-            item, submission_id = await self._item_for_submission(work, key, now)
+            item, submission_id = await self._item_for_submission(work, key, stream_id, now)
             event = item.create_submission(
                 NewSubmission(
                     submission_uuid, submission_id, at, number, sealed, len(text), team_uuid
@@ -436,7 +436,9 @@ class Submissions(Application):
                 if (other := teams.get(member.student_id)) is not None:
                     skipped.append({"student_id": member.student_id, "team_id": other})
                     continue
-                student_item, submission_id = await self._item_for_submission(work, member, now)
+                student_item, submission_id = await self._item_for_submission(
+                    work, member, _stream_of(member), now
+                )
                 student_item.create_submission(
                     NewSubmission(
                         submission_uuid, submission_id, at, number, part, len(text), team_uuid
@@ -557,15 +559,19 @@ class Submissions(Application):
         self._items_of[submission_uuid] = stream_id
 
     async def _item_for_submission(
-        self, work: Work, key: StudentItemKey, at: datetime
+        self, work: Work, key: StudentItemKey, stream_id: UUID, at: datetime
     ) -> tuple[StudentItem, int]:
         """The student item, taken up when it is new, and the id of its next submission."""
-        item = work.find(StudentItem, _stream_of(key))
+        item = work.find(StudentItem, stream_id)
         if item is not None:
             item.refuse_other_type(key.item_type)
         else:
             student_item_id = await work.take_id(STUDENT_ITEM_IDS)
-            item = work.add(StudentItem.register(key, student_item_id=student_item_id, at=at))
+            item = work.add(
+                StudentItem.register(
+                    key, stream_id=stream_id, student_item_id=student_item_id, at=at
+                )
+            )
         return item, await work.take_id(SUBMISSION_IDS)
 
     async def _active_team(self, form: Form, team_submission: object) -> UUID | None:

@@ -177,11 +177,13 @@ class StudentItem(Aggregate):
         self.attempts = {}
 
     @classmethod
-    def register(cls, key: StudentItemKey, *, student_item_id: int, at: datetime) -> Self:
-        """Take up a student item that nobody has seen before."""
+    def register(
+        cls, key: StudentItemKey, *, stream_id: UUID, student_item_id: int, at: datetime
+    ) -> Self:
+        """Take up a student item that nobody has seen before, on the stream of its key."""
         return cls._create(
             StudentItemRegistered,
-            id=student_item_stream(key.student_id, key.course_id, key.item_id),
+            id=stream_id,
             timestamp=at,
             student_item_id=student_item_id,
             student_id=key.student_id,

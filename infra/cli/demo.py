@@ -68,14 +68,14 @@ def demo(
     from infra.settings import jwt_secret, read_settings
 
     settings = read_settings()
-    configure(settings, role="api")
+    configure(settings, role="api", quiet=True)
     secret = jwt_secret(settings)
     with ExitStack() as stack:
         listener = None
         if not no_serve:
             listener = stack.enter_context(listening(settings, host, port, next_free=True))
         dsn = stack.enter_context(database(settings))
-        stack.enter_context(projector())
+        stack.enter_context(projector(quiet=True))
         steps = plan()
         began = time.monotonic()
         with progress("simulating six weeks", len(steps), "steps") as advance:

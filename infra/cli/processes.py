@@ -1,4 +1,4 @@
-"""Child processes that are kept running, and that never outlive who started them.
+"""Child processes, which never outlive who started them.
 
 A child holds the reading end of a pipe whose writing end is open in the parent alone. When
 the parent ends, however it ends, the kernel closes the pipe, and the child takes that as
@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -34,7 +34,12 @@ class Child:
     """One role in a process of its own, started again whenever it ends."""
 
     def __init__(
-        self, role: str, arguments: Sequence[str], *, descriptors: Sequence[int] = ()
+        self,
+        role: str,
+        arguments: Sequence[str],
+        *,
+        descriptors: Sequence[int] = (),
+        quiet: bool = False,
     ) -> None:
         """Prepare; nothing is started yet.
 
@@ -42,7 +47,9 @@ class Child:
             role: for the log.
             arguments: of the command ``gradelog``.
             descriptors: open files that the child needs.
+            quiet: it logs warnings only, unless somebody has set a level.
         """
+        self._quiet = quiet
         self._role = role
         self._arguments = tuple(arguments)
         self._descriptors = tuple(descriptors)
@@ -97,27 +104,84 @@ class Child:
         with self._change:
             if self._ending.is_set():
                 return None
-            # In a session of its own: Ctrl-C in the terminal is for the parent, which
-            # stops its children in order.
-            self._process = subprocess.Popen(  # noqa: S603  # our own program
-                [
-                    *(sys.executable, "-P", "-m", "infra.cli.main"),
-                    *self._arguments,
-                    *("--lifeline", str(self._lifeline)),
-                ],
-                stdin=subprocess.DEVNULL,
-                env=_environment(),
-                pass_fds=(self._lifeline, *self._descriptors),
-                start_new_session=True,
+            self._process = _start(
+                self._arguments,
+                lifeline=self._lifeline,
+                descriptors=self._descriptors,
+                quiet=self._quiet,
             )
             return self._process
 
 
-def _environment() -> dict[str, str]:
+class Helper:
+    """A process that does a part of a command's work and reports on its standard output."""
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        """Start it; it may say what is wrong on our standard error."""
+        self._lifeline, self._held = os.pipe()
+        self._process = _start(
+            arguments, lifeline=self._lifeline, quiet=True, stdout=subprocess.PIPE
+        )
+
+    def lines(self) -> Iterator[bytes]:
+        """What it reports, as it comes, until it ends."""
+        assert self._process.stdout is not None
+        yield from self._process.stdout
+
+    def wait(self) -> int:
+        """Its exit code, once it has ended."""
+        return self._process.wait()
+
+    def stop(self) -> None:
+        """End it if it still runs."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(GRACE)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        for descriptor in (self._held, self._lifeline):
+            os.close(descriptor)
+
+
+def _start(
+    arguments: Sequence[str],
+    *,
+    lifeline: int,
+    descriptors: Sequence[int] = (),
+    quiet: bool,
+    stdout: int | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start ``gradelog`` with these arguments.
+
+    In a session of its own: Ctrl-C in the terminal is for the parent, which stops its
+    children in order.
+    """
+    return subprocess.Popen(  # noqa: S603  # our own program
+        [
+            *(sys.executable, "-P", "-m", "infra.cli.main"),
+            *arguments,
+            *("--lifeline", str(lifeline)),
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        env=_environment(quiet=quiet),
+        pass_fds=(lifeline, *descriptors),
+        start_new_session=True,
+    )
+
+
+def _environment(*, quiet: bool) -> dict[str, str]:
     """Ours, and the place of this code, so that the child runs the same and no other."""
     root = str(Path(__file__).parents[2])
     paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
+    own = {"PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
+    if quiet and not os.environ.get("GRADELOG_LOG_LEVEL"):
+        own["GRADELOG_LOG_LEVEL"] = "WARNING"
+    return {**os.environ, **own}
 
 
 def follow_parent(lifeline: int | None) -> None:

@@ -188,6 +188,6 @@ def _connected() -> "Iterator[Connection[tuple[Any, ...]]]":
     from infra.settings import read_settings
 
     settings = read_settings()
-    configure(settings, role="projections")
+    configure(settings, role="projections", quiet=True)
     with database(settings) as dsn, connect(dsn, name="gradelog projections") as db:
         yield db

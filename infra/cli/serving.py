@@ -103,11 +103,14 @@ def worker(
 
 
 @contextmanager
-def projector() -> Iterator[None]:
-    """A projector in a process of its own, for as long as the context lasts."""
+def projector(*, quiet: bool = False) -> Iterator[None]:
+    """A projector in a process of its own, for as long as the context lasts.
+
+    It stands by when another one runs. ``quiet``: it logs warnings only.
+    """
     from infra.cli.processes import Child
 
-    child = Child("projector", ["project"])
+    child = Child("projector", ["project"], quiet=quiet)
     child.start()
     try:
         yield

@@ -1,7 +1,7 @@
 """The log of ``domain.application``, in PostgreSQL, for the tasks of one event loop."""
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -89,17 +89,17 @@ class PostgresLog:
         await self._reads.close()
         await self._ids.close()
 
-    async def read_streams(self, stream_ids: Collection[UUID]) -> Mapping[UUID, list[Event]]:
+    def read_streams(self, stream_ids: Collection[UUID]) -> Awaitable[Mapping[UUID, list[Event]]]:
         """Return the events of each stream, oldest first; see ``domain.application.Log``."""
-        return await self._stream_batches(tuple(stream_ids))
+        return self._stream_batches(tuple(stream_ids))
 
-    async def find_claims(self, keys: Collection[str]) -> Mapping[str, HeldClaim]:
+    def find_claims(self, keys: Collection[str]) -> Awaitable[Mapping[str, HeldClaim]]:
         """Return those of the claims that are held and not expired."""
-        return await self._claim_batches(tuple(keys))
+        return self._claim_batches(tuple(keys))
 
-    async def take_ids(self, *sequences: str) -> Sequence[int]:
+    def take_ids(self, *sequences: str) -> Awaitable[Sequence[int]]:
         """Return the next id of each named sequence."""
-        return await self._id_batches(sequences) if sequences else ()
+        return self._id_batches(sequences)
 
     async def append(
         self,

@@ -30,7 +30,9 @@ def at(hour: int) -> datetime:
 
 
 def registered() -> StudentItem:
-    return StudentItem.register(KEY, student_item_id=1, at=NOW)
+    return StudentItem.register(
+        KEY, stream_id=student_item_stream(*KEY[:3]), student_item_id=1, at=NOW
+    )
 
 
 def handed_in(

@@ -1,0 +1,124 @@
+"""The description is true: of every route, of every answer, and nothing else."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from jsonschema import Draft202012Validator
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from api.http.app import OPERATIONS, create_app
+from api.http.openapi import describe
+from api.http.problems import TITLES
+from api.http.routing import PathRoute
+from tests.api.http.site import Site, an_item
+
+DOCUMENT = describe(OPERATIONS, version="1")
+
+
+@schemathesis.serializer("application/x-ndjson")
+def as_line(_: schemathesis.SerializationContext, value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+schema = schemathesis.openapi.from_dict(DOCUMENT)
+
+
+def test_every_route_is_described_and_every_description_is_a_route(site: Site) -> None:
+    app = create_app(lambda: pytest.fail("not opened"), site.config)
+    routed = {
+        (method, route.template)
+        for route in app.routes
+        if isinstance(route, PathRoute)
+        for method in route.operations
+        if method != "HEAD"
+    }
+    assert all(isinstance(route, PathRoute) for route in app.routes)
+    served = site.nobody.get("/openapi.json").json()
+    described = {
+        (method.upper(), path) for path, methods in served["paths"].items() for method in methods
+    }
+    assert described == routed
+    assert served["openapi"].startswith("3.1")
+
+
+def test_ids_of_operations_are_unique_and_stable() -> None:
+    ids = [operation.operation_id for operation in OPERATIONS]
+    assert len(set(ids)) == len(ids)
+    assert all(re.fullmatch("[a-z][A-Za-z]+", name) for name in ids)
+
+
+def test_every_schema_is_one_and_every_reference_leads_somewhere() -> None:
+    for name, described in DOCUMENT["components"]["schemas"].items():
+        Draft202012Validator.check_schema(described)
+        assert re.fullmatch("[A-Za-z]+", name)
+    references = re.findall(r"'\$ref': '#/components/(\w+)/(\w+)'", str(DOCUMENT))
+    assert references
+    for kind, name in references:
+        assert name in DOCUMENT["components"][kind]
+
+
+def test_every_parameter_in_a_path_is_described() -> None:
+    for path, methods in DOCUMENT["paths"].items():
+        for operation in methods.values():
+            named = {p["name"] for p in operation["parameters"] if p["in"] == "path"}
+            assert named == set(re.findall(r"\{(\w+)\}", path))
+
+
+def test_every_kind_of_problem_has_a_title() -> None:
+    assert "InternalError" in TITLES
+    assert all(not title.endswith(".") for title in TITLES.values())
+
+
+@pytest.mark.parametrize("operation_id", ["getHistory", "getTopSubmissions"])
+def test_full_answers_fit_their_description(site: Site, operation_id: str) -> None:
+    lms, item = site.service, an_item()
+    uuid = lms.create(item, {"text": "x"})["uuid"]
+    lms.score(uuid, 1, 1, annotation_creator="c", annotation_type="t", annotation_reason="r")
+    operation = next(o for o in OPERATIONS if o.operation_id == operation_id)
+    query = {name: item.get(name, "3") for name in operation.required_names}
+    answer = lms.get(operation.template.removeprefix("/api/submissions/v1"), **query).json()
+    assert answer
+    check(operation.template, answer)
+
+
+def check(path: str, answer: Any) -> None:
+    described = DOCUMENT["paths"][path]["get"]["responses"]["200"]
+    whole = described["content"]["application/json"]["schema"] | {
+        "components": DOCUMENT["components"]
+    }
+    Draft202012Validator(whole).validate(answer)
+
+
+@schema.parametrize()
+@settings(
+    max_examples=15,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+def test_whatever_is_sent_the_answer_is_as_described(site: Site, case: schemathesis.Case) -> None:
+    case.headers = {**(case.headers or {}), "Authorization": site.service.headers["Authorization"]}
+    if "X-Min-Log-Position" in case.headers and len(str(case.headers["X-Min-Log-Position"])) > 3:
+        del case.headers["X-Min-Log-Position"]  # would wait for a position far away
+    response = case.call(base_url=site.url)
+    if response.status_code == 503 and "X-Min-Log-Position" in case.headers:
+        return
+    case.validate_response(
+        response,
+        checks=[
+            not_a_server_error,
+            status_code_conformance,
+            content_type_conformance,
+            response_schema_conformance,
+        ],
+    )
