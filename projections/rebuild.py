@@ -8,6 +8,7 @@ killed is dropped by the next one.
 import re
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from projections import positions
 from projections.bulk import collector_paused, fetch
 from projections.log import LogReader
 from projections.positions import ReadModelError
+from projections.read_ahead import ReadAhead
 from projections.read_model import ReadModel, Row
 from projections.runner import LOCK as RUNS
 
@@ -73,7 +75,7 @@ class Progress:
 
 
 def rebuild(
-    db: Connection[Row],
+    connect: Callable[[], Connection[Row]],
     reader: LogReader,
     model: type[ReadModel],
     progress: Callable[[Progress], Any] = lambda _: None,
@@ -84,7 +86,7 @@ def rebuild(
     """Fold the whole log into new tables and let them serve; return their position.
 
     Args:
-        db: a connection in autocommit mode, of its own.
+        connect: opens a connection in autocommit mode.
         reader: reads the log over it.
         model: what to build.
         progress: called after each batch.
@@ -97,14 +99,12 @@ def rebuild(
             rows go on serving.
     """
     schema = model.schema()
-    if not positions.try_lock(db, LOCK, schema):
-        raise ReadModelError(f"{schema} is being rebuilt already")
-    try:
+    # The lock ends with the connection.
+    with closing(connect()) as db, closing(ReadAhead(connect, reader)) as ahead:
+        if not positions.try_lock(db, LOCK, schema):
+            raise ReadModelError(f"{schema} is being rebuilt already")
         positions.ensure(db, [model])
-        return _Rebuild(db, reader, model, progress, batch).run(drop_patience)
-    finally:
-        if not db.closed:
-            positions.unlock(db, LOCK, schema)
+        return _Rebuild(db, reader, ahead, model, progress, batch).run(drop_patience)
 
 
 class _Rebuild:
@@ -112,12 +112,14 @@ class _Rebuild:
         self,
         db: Connection[Row],
         reader: LogReader,
+        ahead: ReadAhead,
         model: type[ReadModel],
         progress: Callable[[Progress], Any],
         batch: int,
     ) -> None:
         self._db = db
         self._reader = reader
+        self._ahead = ahead
         self._model = model
         self._instance = model()
         self._progress = progress
@@ -155,16 +157,19 @@ class _Rebuild:
         end = self._reader.head(self._db) if until is None else until
         while self._position < end:
             with collector_paused():
-                self._fold_next(min(self._batch, end - self._position))
+                self._fold_next(end)
             self._progress(
                 Progress(self._model, self._position, end, time.monotonic() - self._began)
             )
         return end - begin
 
-    def _fold_next(self, limit: int) -> None:
-        batch = self._reader.read(
-            self._db, after=self._position, limit=limit, types=self._model.folds
-        )
+    def _fold_next(self, end: int) -> None:
+        limit, types = min(self._batch, end - self._position), self._model.folds
+        batch = self._ahead.take(after=self._position, limit=limit, types=types)
+        if batch is None:
+            batch = self._reader.read(self._db, after=self._position, limit=limit, types=types)
+        if (left := end - batch.end) > 0:
+            self._ahead.begin(after=batch.end, limit=min(self._batch, left), types=types)
         try:
             positions.fold(self._db, self._instance, self._next, batch, complete=False)
         except psycopg.OperationalError:

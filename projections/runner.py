@@ -21,6 +21,7 @@ from projections import positions
 from projections.bulk import collector_paused
 from projections.log import Batch, LogReader
 from projections.positions import BUILDING, MovedError
+from projections.read_ahead import ReadAhead
 from projections.read_model import ReadModel, Row
 
 logger = structlog.get_logger(__name__)
@@ -93,6 +94,7 @@ class Runner:
         self._models = models
         self._batch = batch
         self._followers: dict[str, _Follower] = {}
+        self._ahead = ReadAhead(connect, reader)
         self.figures = Figures()
 
     @property
@@ -117,6 +119,7 @@ class Runner:
                 pause = min(pause * 2, LONGEST_RECONNECT)
             finally:
                 self._followers.clear()
+                self._ahead.close()
 
     # --- following --------------------------------------------------------------------------
 
@@ -134,6 +137,7 @@ class Runner:
                 moved = self._advance(db)
                 if moved >= self._batch:
                     continue
+                self._ahead.close()
                 pause = SHORTEST_PAUSE if moved else min(pause * PAUSE_GROWTH, LONGEST_PAUSE)
                 selector.select(pause)
 
@@ -201,7 +205,12 @@ class Runner:
         """The next batch; a smaller one if an event further on cannot be read."""
         while True:
             try:
-                return self._reader.read(db, after=after, limit=limit, types=types)
+                batch = self._ahead.take(after=after, limit=limit, types=types)
+                if batch is None:
+                    batch = self._reader.read(db, after=after, limit=limit, types=types)
+                if len(batch) == self._batch:
+                    self._ahead.begin(after=batch.end, limit=limit, types=types)
+                return batch
             except (psycopg.OperationalError, psycopg.InterfaceError):
                 raise
             except Exception as error:

@@ -1,7 +1,6 @@
 """Carrying in records of other systems."""
 
 import dataclasses
-import gc
 import os
 import queue
 import threading
@@ -118,6 +117,7 @@ def _imported(
     import uvloop
 
     from domain.submissions.application import Submissions
+    from infra.cli.processes import collect_seldom
     from infra.imports.oulad import import_results
     from infra.log.postgres_log import PostgresLog
     from infra.main import now
@@ -134,11 +134,7 @@ def _imported(
             await vault.close()
             await log.close()
 
-    # Thousands of commands are under way and none of them is garbage: looking for some
-    # every 700 objects would take a fifth of the time.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 50, 1_000)
+    collect_seldom()
     return uvloop.run(run(advance))
 
 

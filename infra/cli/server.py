@@ -15,6 +15,7 @@ from api.http.app import create_app
 from api.http.calls import REQUEST_ID
 from api.http.config import HttpConfig
 from infra.cli.output import FAILED, USAGE, CommandError
+from infra.cli.processes import collect_seldom
 from infra.logging import WithRequest
 from infra.main import open_backend
 from infra.settings import Settings, jwt_secret
@@ -103,6 +104,7 @@ class Server(uvicorn.Server):
         """Start, and tell."""
         await super().startup(sockets)
         if self.started:
+            collect_seldom()
             self._ready()
 
 

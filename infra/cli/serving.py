@@ -177,10 +177,11 @@ def _prepared(
 
     settings = read_settings()
     configure(settings, role="api")
-    jwt_secret(settings)
-    master_key(settings)
-    with listening(settings, host, port) as listener, database(settings) as dsn:
-        yield settings, listener, dsn
+    with listening(settings, host, port) as listener:
+        jwt_secret(settings)
+        master_key(settings)
+        with database(settings) as dsn:
+            yield settings, listener, dsn
 
 
 def _supervise(listener: "socket.socket", count: int, announce: Callable[[str], None]) -> None:

@@ -1,0 +1,194 @@
+"""The real command in a process of its own, and waiting for what it does."""
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+T = TypeVar("T")
+
+ROOT = Path(__file__).parents[3]
+SECRET = "a secret of these tests, 0123456789abcdef, long enough"
+PATIENCE = 60.0
+"""Seconds; much more than anything takes on a machine that is busy with other tests."""
+
+
+def eventually(ask: Callable[[], T], *, within: float = PATIENCE) -> T:
+    """The first answer that is true."""
+    deadline = time.monotonic() + within
+    pause = threading.Event()
+    while not (answer := ask()):
+        assert time.monotonic() < deadline, "it never came true"
+        pause.wait(0.02)
+    return answer
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process lives; one that nobody has buried yet does not."""
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def children_of(pid: int) -> dict[int, str]:
+    """The live children of a process, with their command lines."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            command = (entry / "cmdline").read_text().replace("\0", " ")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(fields[1]) == pid and fields[0] != "Z":
+            found[int(entry.name)] = command
+    return found
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Running:
+    """A command that goes on until somebody ends it."""
+
+    def __init__(self, process: "subprocess.Popen[str]", errors: Path) -> None:
+        self.process = process
+        self._errors = errors
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def err(self) -> str:
+        return self._errors.read_text()
+
+    def line(self, within: float = PATIENCE) -> str:
+        """The next line of standard output."""
+        try:
+            return self._lines.get(timeout=within)
+        except queue.Empty:
+            raise AssertionError(f"no line came; on standard error: {self.err}") from None
+
+    def address(self) -> str:
+        """Where it serves."""
+        line = self.line()
+        assert line.startswith("serving on http://"), line + self.err
+        return line.removeprefix("serving on ")
+
+    def child(self, what: str) -> int:
+        """The child process that runs this command."""
+        return eventually(
+            lambda: next(
+                (pid for pid, command in children_of(self.pid).items() if what in command), 0
+            )
+        )
+
+    def end(self, number: signal.Signals) -> int:
+        """Send a signal; the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(PATIENCE)
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._lines.put(line.rstrip("\n"))
+
+
+class Cli:
+    """The command ``gradelog`` in an environment of its own."""
+
+    def __init__(self, directory: Path, **variables: str) -> None:
+        self._directory = directory
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("GRADELOG_", "PG")) and name != "DATABASE_URL"
+        }
+        self.environment = {
+            **inherited,
+            "PYTHONPATH": str(ROOT),
+            "GRADELOG_HOME": str(directory / "home"),
+            "GRADELOG_JWT_SECRET": SECRET,
+            **variables,
+        }
+
+    def but(self, **variables: str | None) -> "Cli":
+        """The same with other variables; None takes one away."""
+        other = Cli(self._directory)
+        changed: Mapping[str, str | None] = {**self.environment, **variables}
+        other.environment = {name: value for name, value in changed.items() if value is not None}
+        return other
+
+    def run(self, *arguments: str, within: float = PATIENCE) -> Done:
+        """Run a command to its end."""
+        done = subprocess.run(
+            self._command(arguments),
+            env=self.environment,
+            cwd=self._directory,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=within,
+            check=False,
+        )
+        assert "Traceback" not in done.stderr or "DEBUG" in self.environment.values(), done.stderr
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    def ask(self, *arguments: str, within: float = PATIENCE) -> Any:
+        """The JSON that a command prints."""
+        done = self.run(*arguments, "--json", within=within)
+        assert done.code == 0, done.err
+        return json.loads(done.out)
+
+    def start(self, *arguments: str) -> Running:
+        """Run a command that goes on."""
+        errors = self._directory / f"errors-{time.monotonic_ns()}"
+        with errors.open("w") as file:
+            process = subprocess.Popen(
+                self._command(arguments),
+                env=self.environment,
+                cwd=self._directory,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=file,
+                text=True,
+            )
+        return Running(process, errors)
+
+    def _command(self, arguments: tuple[str, ...]) -> list[str]:
+        return [sys.executable, "-m", "infra.cli.main", *arguments]
+
+
+def lines(text: str) -> Iterator[Any]:
+    """The values of NDJSON."""
+    return map(json.loads, text.splitlines())
