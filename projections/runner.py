@@ -205,12 +205,7 @@ class Runner:
         """The next batch; a smaller one if an event further on cannot be read."""
         while True:
             try:
-                batch = self._ahead.take(after=after, limit=limit, types=types)
-                if batch is None:
-                    batch = self._reader.read(db, after=after, limit=limit, types=types)
-                if len(batch) == self._batch:
-                    self._ahead.begin(after=batch.end, limit=limit, types=types)
-                return batch
+                return self._read_once(db, after, limit, types)
             except (psycopg.OperationalError, psycopg.InterfaceError):
                 raise
             except Exception as error:
@@ -218,6 +213,16 @@ class Runner:
                     raise
                 logger.warning("batch cannot be read", after=after, limit=limit, error=str(error))
                 limit //= 2
+
+    def _read_once(
+        self, db: Connection[Row], after: int, limit: int, types: frozenset[type[Event]]
+    ) -> Batch:
+        batch = self._ahead.take(after=after, limit=limit, types=types)
+        if batch is None:
+            batch = self._reader.read(db, after=after, limit=limit, types=types)
+        if len(batch) == self._batch:
+            self._ahead.begin(after=batch.end, limit=limit, types=types)
+        return batch
 
     # --- one read model ---------------------------------------------------------------------
 

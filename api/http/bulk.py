@@ -33,6 +33,9 @@ from projections.submissions import submissions_by_uuids
 WINDOW: Final = 512
 """Commands that are carried out side by side."""
 
+LANES: Final = 32
+"""Commands that are prepared side by side: what each has to look up is looked up together."""
+
 _COMMON: Final = frozenset({"id", "command", "idempotency_key"})
 _FIELDS: Final = {
     "create_submission": _COMMON
@@ -127,7 +130,7 @@ class _Results(Response):
 
     async def _carried_out(self, window: Sequence[Line]) -> list[Result]:
         await self._check_rights(window)
-        await asyncio.gather(*(self._prepare(line) for line in window if line.error is None))
+        await asyncio.gather(*(self._prepare(window[lane::LANES]) for lane in range(LANES)))
         ready = [line for line in window if line.error is None]
         outcomes = await self._call.backend.submissions.execute_all(
             [cast(Prepared, line.prepared) for line in ready], provenance=self._provenance
@@ -163,31 +166,35 @@ class _Results(Response):
             except Exception as error:  # noqa: BLE001 - the answer to this line
                 line.error = error
 
-    async def _prepare(self, line: Line) -> None:
-        assert line.body is not None
-        body = line.body
+    async def _prepare(self, lane: Iterable[Line]) -> None:
+        for line in lane:
+            if line.error is None:
+                try:
+                    line.prepared = await self._prepared(line)
+                except Exception as error:  # noqa: BLE001 - the answer to this line
+                    line.error = error
+
+    async def _prepared(self, line: Line) -> Prepared:
+        body = cast(dict[str, Any], line.body)
         submissions = self._call.backend.submissions
-        try:
-            match line.name:
-                case "create_submission":
-                    line.render = commands.created
-                    line.prepared = await submissions.prepare_create_submission(
-                        *commands.submission_arguments(body), idempotency=self._promise(line)
-                    )
-                case "set_score":
-                    line.render = commands.scored(body)
-                    line.prepared = await submissions.prepare_set_score(
-                        _uuid_of(body),
-                        *commands.score_arguments(body),
-                        idempotency=self._promise(line),
-                    )
-                case _:
-                    line.render = commands.reset
-                    line.prepared = submissions.prepare_reset_score(
-                        *commands.reset_arguments(body), idempotency=self._promise(line)
-                    )
-        except Exception as error:  # noqa: BLE001 - the answer to this line
-            line.error = error
+        match line.name:
+            case "create_submission":
+                line.render = commands.created
+                return await submissions.prepare_create_submission(
+                    *commands.submission_arguments(body), idempotency=self._promise(line)
+                )
+            case "set_score":
+                line.render = commands.scored(body)
+                return await submissions.prepare_set_score(
+                    _uuid_of(body),
+                    *commands.score_arguments(body),
+                    idempotency=self._promise(line),
+                )
+            case _:
+                line.render = commands.reset
+                return submissions.prepare_reset_score(
+                    *commands.reset_arguments(body), idempotency=self._promise(line)
+                )
 
     def _promise(self, line: Line) -> Idempotency[Any] | None:
         assert line.body is not None

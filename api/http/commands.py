@@ -165,11 +165,12 @@ def refuse_score(caller: Caller, found: Submission | None, given: object) -> Non
 def created(result: CreatedSubmission) -> Written:
     """The submission that was stored."""
     row = rendering.submission_row(result.event)
+    body = rendering.submission(row, fragment(result.answer_text))
     return Written(
         201,
-        rendering.submission(row, fragment(result.answer_text)),
-        f"{PREFIX}/submissions/{row.submission_uuid}/",
-        Sealed("answer", row.answer, answer_context(row.submission_uuid)),
+        body,
+        f"{PREFIX}/submissions/{body['uuid']}/",
+        lambda: Sealed("answer", row.answer, answer_context(row.submission_uuid)),
     )
 
 
@@ -180,14 +181,16 @@ def scored(body: Body) -> Callable[[ScoreSet], Written]:
 
     def render(event: ScoreSet) -> Written:
         row = rendering.score_row(event)
-        sealed = None
-        if row.annotations and row.annotations[0].reason:
-            sealed = Sealed("reason", row.annotations[0].reason, reason_context(row.score_id))
+        body = rendering.score(row, [plain for _ in row.annotations])
+        location = f"{PREFIX}/submissions/{body['submission_uuid']}/score/"
+        if not row.annotations or not row.annotations[0].reason:
+            return Written(201, body, location)
+        sealed = row.annotations[0].reason
         return Written(
             201,
-            rendering.score(row, [plain for _ in row.annotations]),
-            f"{PREFIX}/submissions/{row.submission_uuid}/score/",
-            sealed,
+            body,
+            location,
+            lambda: Sealed("reason", sealed, reason_context(row.score_id)),
         )
 
     return render

@@ -42,20 +42,25 @@ class Sealed:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a command is answered with."""
+    """What a command is answered with.
+
+    Attributes:
+        sealed: what in the body is kept sealed; asked for only when the answer is kept.
+    """
 
     status: int
     body: Result | None = None
     location: str | None = None
-    sealed: Sealed | None = None
+    sealed: Callable[[], Sealed] | None = None
 
     def kept(self) -> bytes:
         """The answer as it is kept, without what is sealed in plain text."""
         body = self.body
         sealed = None
         if body is not None and self.sealed is not None:
-            body = _with(body, self.sealed.place, None)
-            sealed = [self.sealed.place, self.sealed.text, self.sealed.context]
+            found = self.sealed()
+            body = _with(body, found.place, None)
+            sealed = [found.place, found.text, found.context]
         return dumps([self.status, body, self.location, sealed])
 
     def response(self, position: int, *, replayed: bool = False) -> Response:

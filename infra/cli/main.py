@@ -125,14 +125,19 @@ def _told(error: BaseException) -> tuple[Sequence[str], int]:
         ):
             return [str(error)], FAILED
         case psycopg.OperationalError():
-            return [f"the database does not answer: {_one_line(error)}"], FAILED
+            return [f"the database does not answer: {_first_line(error)}"], FAILED
         case psycopg.Error():
-            return [f"the database refuses: {_one_line(error)}"], FAILED
+            return [f"the database refuses: {_first_line(error)}"], FAILED
         case OSError():
             return [_of_system(error)], FAILED
         case _:
             what = f"{type(error).__name__}: {_one_line(error)}"
             return [f"defect: {what} (GRADELOG_LOG_LEVEL=DEBUG shows where)"], FAILED
+
+
+def _first_line(error: BaseException) -> str:
+    """What a server or a driver says; further lines are hints and may hold values."""
+    return str(error).partition("\n")[0].removeprefix("connection failed: ")
 
 
 def _one_line(error: BaseException) -> str:

@@ -102,16 +102,17 @@ def rebuild(name: Name, *, as_json: Json = False) -> None:
     """Fold the whole log into new tables; the old ones serve until the new ones are complete."""
     import time
 
-    from infra.log.reader import PostgresLogReader
+    from infra.log.reader import PostgresLogReader, connect
     from projections.rebuild import rebuild as build
 
     model = _model(name)
-    with _connected() as db:
+    with _database() as dsn:
         reader = PostgresLogReader()
-        total = reader.head(db)
+        with connect(dsn) as db:
+            total = reader.head(db)
         began = time.monotonic()
         with progress(f"rebuilding {name}", total, "events") as advance:
-            position = build(db, reader, model, _Bar(advance))
+            position = build(lambda: connect(dsn), reader, model, _Bar(advance))
         seconds = time.monotonic() - began
     if as_json:
         print_json(
@@ -183,11 +184,18 @@ def _model(name: str) -> "type[ReadModel]":
 @contextmanager
 def _connected() -> "Iterator[Connection[tuple[Any, ...]]]":
     from infra.log.reader import connect
+
+    with _database() as dsn, connect(dsn, name="gradelog projections") as db:
+        yield db
+
+
+@contextmanager
+def _database() -> "Iterator[str]":
     from infra.logging import configure
     from infra.main import database
     from infra.settings import read_settings
 
     settings = read_settings()
     configure(settings, role="projections", quiet=True)
-    with database(settings) as dsn, connect(dsn, name="gradelog projections") as db:
-        yield db
+    with database(settings) as dsn:
+        yield dsn

@@ -89,7 +89,7 @@ def test_an_absent_database_is_told_in_one_line(bare: Cli, command: list[str]) -
 
 
 def test_debugging_shows_where_it_happened(bare: Cli) -> None:
-    done = bare.but(DATABASE_URL=NOBODY_LISTENS, GRADELOG_LOG_LEVEL="debug").run("migrate")
+    done = bare.but(DATABASE_URL=NOBODY_LISTENS, GRADELOG_LOG_LEVEL="DEBUG").run("migrate")
     assert done.code == 1
     assert "Traceback" in done.err
 
