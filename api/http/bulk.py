@@ -33,9 +33,6 @@ from projections.submissions import submissions_by_uuids
 WINDOW: Final = 512
 """Commands that are carried out side by side."""
 
-LANES: Final = 32
-"""Commands that are prepared side by side: what each has to look up is looked up together."""
-
 _COMMON: Final = frozenset({"id", "command", "idempotency_key"})
 _FIELDS: Final = {
     "create_submission": _COMMON
@@ -130,7 +127,8 @@ class _Results(Response):
 
     async def _carried_out(self, window: Sequence[Line]) -> list[Result]:
         await self._check_rights(window)
-        await asyncio.gather(*(self._prepare(window[lane::LANES]) for lane in range(LANES)))
+        # Started in the order of the lines: the moment of each is taken when it starts.
+        await asyncio.gather(*(self._prepare(line) for line in window if line.error is None))
         ready = [line for line in window if line.error is None]
         outcomes = await self._call.backend.submissions.execute_all(
             [cast(Prepared, line.prepared) for line in ready], provenance=self._provenance
@@ -166,13 +164,11 @@ class _Results(Response):
             except Exception as error:  # noqa: BLE001 - the answer to this line
                 line.error = error
 
-    async def _prepare(self, lane: Iterable[Line]) -> None:
-        for line in lane:
-            if line.error is None:
-                try:
-                    line.prepared = await self._prepared(line)
-                except Exception as error:  # noqa: BLE001 - the answer to this line
-                    line.error = error
+    async def _prepare(self, line: Line) -> None:
+        try:
+            line.prepared = await self._prepared(line)
+        except Exception as error:  # noqa: BLE001 - the answer to this line
+            line.error = error
 
     async def _prepared(self, line: Line) -> Prepared:
         body = cast(dict[str, Any], line.body)

@@ -6,9 +6,10 @@ from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
+import psycopg
 import pytest
 
-from tests.api.http.site import ESSAY, Site, an_item, uuids
+from tests.api.http.site import ESSAY, Site, an_item, serving, uuids
 
 
 def test_a_submission_becomes_an_event_and_can_be_read(site: Site) -> None:
@@ -310,3 +311,30 @@ def test_the_old_form_of_a_course_key_is_taken_as_it_is(site: Site) -> None:
     lms.create(item)
     found = lms.get("/courses/Org/Course/Run/submissions", item_type=item["item_type"])
     assert len(found.json()["results"]) == 1
+
+
+def test_of_an_erased_learner_scores_are_left_and_answers_are_null(site: Site) -> None:
+    lms, item = site.service, an_item()
+    key = {"Idempotency-Key": uuid4().hex}
+    body = {"student_item": item, "answer": "a secret"}
+    uuid = lms.post("/submissions/", body, headers=key).json()["uuid"]
+    reason = {"annotation_creator": "c", "annotation_type": "t", "annotation_reason": "a secret"}
+    lms.score(uuid, 1, 2, **reason)
+    with psycopg.connect(site.dsn) as db:
+        statement = "DELETE FROM gradelog.learner_keys WHERE subject = %s"
+        db.execute(statement, (item["student_id"],))
+    with serving(site.dsn, site.config) as fresh:  # this one has the key in no cache
+        lms = fresh.service
+        asked = {name: item[name] for name in ("course_id", "item_id", "item_type")}
+        assert lms.get(f"/submissions/{uuid}/").json()["answer"] is None
+        assert lms.get("/score/", **item).json()["annotations"][0]["reason"] is None
+        assert lms.get("/score/", **item).json()["points_earned"] == 1
+        top = lms.get("/items/top/", **asked, number_of_top_scores=1)
+        assert top.json() == [{"score": 1, "content": None}]
+        named = {name: item[name] for name in ("student_id", "course_id", "item_id")}
+        history = lms.get("/history/", **named).json()
+        assert history[1]["fields"]["answer"] is None
+        assert history[2]["fields"]["annotation"]["reason"] is None
+        assert "secret" not in json.dumps(history)
+        again = lms.post("/submissions/", body, headers=key)
+        assert (again.json()["uuid"], again.json()["answer"]) == (uuid, None)

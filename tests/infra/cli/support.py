@@ -71,7 +71,8 @@ class Running:
         self.process = process
         self._errors = errors
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def __enter__(self) -> Self:
         return self
@@ -83,6 +84,10 @@ class Running:
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise
+        finally:
+            self._reader.join(PATIENCE)
+            assert self.process.stdout is not None
+            self.process.stdout.close()
 
     @property
     def pid(self) -> int:
@@ -152,7 +157,7 @@ class Cli:
     def run(self, *arguments: str, within: float = PATIENCE) -> Done:
         """Run a command to its end."""
         done = subprocess.run(
-            self._command(arguments),
+            self.command(*arguments),
             env=self.environment,
             cwd=self._directory,
             stdin=subprocess.DEVNULL,
@@ -176,7 +181,7 @@ class Cli:
         errors = self._directory / f"errors-{time.monotonic_ns()}"
         with errors.open("w") as file:
             process = subprocess.Popen(
-                self._command(arguments),
+                self.command(*arguments),
                 env=self.environment,
                 cwd=self._directory,
                 stdin=subprocess.DEVNULL,
@@ -186,7 +191,8 @@ class Cli:
             )
         return Running(process, errors)
 
-    def _command(self, arguments: tuple[str, ...]) -> list[str]:
+    def command(self, *arguments: str) -> list[str]:
+        """The words of a command line."""
         return [sys.executable, "-m", "infra.cli.main", *arguments]
 
 

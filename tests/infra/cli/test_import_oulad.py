@@ -15,8 +15,8 @@ import pytest
 from api import submissions
 from infra.in_process import in_process
 from infra.settings import Settings
-from tests.infra.cli import oulad
-from tests.infra.cli.support import ROOT, Cli, eventually, is_running, lines
+from tests.infra.cli.support import ROOT, Cli, children_of, eventually, is_running, lines
+from tests.infra.imports import oulad
 
 DATA = ROOT.parent / "shared" / "data" / "oulad"
 
@@ -125,92 +125,16 @@ def test_a_row_that_has_changed_is_named_and_changes_nothing(cli: Cli, tmp_path:
     assert len(events(cli)) == before["events"]
 
 
-def test_the_original_download_is_understood(cli: Cli, tmp_path: Path) -> None:
-    """Quoted, with question marks, from a spreadsheet, columns in another order."""
-    data = oulad.write(
-        tmp_path / "data",
-        ['"78","1752","11391","18","0"', '"?","1752","28400","22","0"', ""],
-        header='\ufeff"score","id_assessment","id_student","date_submitted","is_banked"',
-    )
-    report = cli.ask("import", "oulad", str(data))
-    assert (report["submissions"], report["scores"], report["unscored"]) == (2, 1, 1)
-
-
-@pytest.mark.parametrize(
-    ("row", "said"),
-    [
-        ("1752,11391,18,0,78.5", "line 7, column score: '78.5' is not a whole number"),
-        ("1752,11391,18,0,101", "line 7, column score: '101' is not a whole number from 0 to 100"),
-        ("1752,11391,18,0,-1", "line 7, column score"),
-        ("1752,11391,18,0,lots", "line 7, column score: 'lots'"),
-        ("1752,11391,soon,0,78", "line 7, column date_submitted: 'soon'"),
-        ("1752,11391,,0,78", "line 7, column date_submitted: ''"),
-        ("1752,11391,99999,0,78", "line 7, column date_submitted"),
-        ("1752,11391,18,2,78", "line 7, column is_banked: '2' is not 0 or 1"),
-        ("1752,anna,18,0,78", "line 7, column id_student: 'anna' is not a number"),
-        ("9999,11391,18,0,78", "line 7, column id_assessment: '9999' is not one of"),
-        ("1752,11391,18,0", "line 7: column score is missing: 4 values instead of 5"),
-        ("1752,11391,18,0,78,1", "line 7: 6 values instead of 5"),
-        ('1752,11391,18,0,"78', "line 7: unexpected end of data"),
-        ("1752,11391,18,0," + "7" * 200, "7…' is not a whole number"),
-    ],
-)
-def test_a_bad_row_is_named_before_anything_is_written(
-    cli: Cli, dsn: str, tmp_path: Path, row: str, said: str
-) -> None:
-    done = cli.run("import", "oulad", str(oulad.write(tmp_path / "data", [*oulad.ROWS, row])))
+def test_a_bad_row_is_named_before_anything_is_written(cli: Cli, dsn: str, tmp_path: Path) -> None:
+    rows = [*oulad.ROWS, "1752,11391,18,0,lots"]
+    done = cli.run("import", "oulad", str(oulad.write(tmp_path / "data", rows)))
     assert done.code == 1
     assert done.out == ""
-    assert len(done.err.splitlines()) == 1
-    assert "studentAssessment.csv" in done.err
-    assert said in done.err
+    assert done.err == (
+        f"gradelog: {tmp_path}/data/studentAssessment.csv, line 7, column score:"
+        " 'lots' is not a whole number from 0 to 100\n"
+    )
     assert count(dsn) == 0
-
-
-@pytest.mark.parametrize(
-    ("files", "said"),
-    [
-        ({"header": "id_assessment,id_student,date_submitted,is_banked"}, "column score is missing"),
-        ({"header": f"{oulad.HEADER},weather"}, "column 'weather' is not one of"),
-        ({"header": f"{oulad.HEADER},score"}, "column score is there twice"),
-        ({"courses": ""}, "courses.csv: is empty"),
-        ({"courses": oulad.COURSES + "CCC,2013X,1\n"}, "line 4, column code_presentation: '2013X'"),
-        ({"assessments": oulad.ASSESSMENTS + "AAA,2013J,1,Quiz,,1\n"}, "column assessment_type"),
-        ({"assessments": oulad.ASSESSMENTS + "ZZZ,2013J,1,TMA,,1\n"}, "'ZZZ 2013J' is not one of"),
-        ({"assessments": oulad.ASSESSMENTS + "AAA,2013J,1752,TMA,,1\n"}, "it is there twice"),
-    ],
-)
-def test_an_odd_table_is_named(
-    bare: Cli, tmp_path: Path, files: dict[str, str], said: str
-) -> None:
-    done = bare.run("import", "oulad", str(oulad.write(tmp_path / "data", **files)))
-    assert done.code == 1
-    assert said in done.err
-    assert len(done.err.splitlines()) == 1
-
-
-def test_files_that_cannot_be_read_are_named(bare: Cli, tmp_path: Path) -> None:
-    def said(data: Path) -> str:
-        done = bare.run("import", "oulad", str(data))
-        assert done.code == 1
-        assert len(done.err.splitlines()) == 1
-        return done.err
-
-    data = tmp_path / "data"
-    assert "is not a directory" in said(data)
-    oulad.write(data)
-    results = data / "studentAssessment.csv"
-    results.write_bytes(b"\xff\xfe nonsense")
-    assert "studentAssessment.csv: is not UTF-8 text" in said(data)
-    oulad.write(data, oulad.many(5000))
-    packed = data / "studentAssessment.csv.gz"
-    packed.write_bytes(gzip.compress(results.read_bytes()))
-    assert "both studentAssessment.csv and studentAssessment.csv.gz" in said(data)
-    results.unlink()
-    packed.write_bytes(packed.read_bytes()[:-100])
-    assert "studentAssessment.csv.gz: is damaged or not all there" in said(data)
-    packed.unlink()
-    assert "neither studentAssessment.csv nor studentAssessment.csv.gz is there" in said(data)
 
 
 @pytest.mark.fault
@@ -222,18 +146,18 @@ def test_an_import_that_was_killed_goes_on_where_it_was(
     data = str(oulad.write(tmp_path / "data", rows))
     cli.run("migrate")
     with cli.start("import", "oulad", data, "--processes", processes) as importing:
-        helper = importing.child("oulad-part" if processes == "2" else "project")
+        importing.child("oulad-part" if processes == "2" else "project")
         eventually(lambda: count(dsn))
+        helpers = children_of(importing.pid)
         importing.end(signal.SIGKILL)
-        eventually(lambda: not is_running(helper))
-    stored = count(dsn)
-    assert 0 < stored < 3 * len(rows)
+        eventually(lambda: not any(map(is_running, helpers)))
 
     report = cli.ask("import", "oulad", data)
     assert report["present"] > 0
+    assert report["submissions"] > 0
     assert report["present"] + report["submissions"] == len(rows)
     found = events(cli)
-    assert len(found) == 3 * len(rows) == stored + report["events"]
+    assert len(found) == 3 * len(rows)
     assert Counter(e["type"].partition(".")[2] for e in found) == {
         "StudentItemRegistered": len(rows),
         "SubmissionCreated": len(rows),
@@ -299,9 +223,7 @@ def test_the_real_data_set_comes_out_as_it_went_in(cli: Cli, dsn: str, tmp_path:
                 item.rpartition("@")[2]: score["points_earned"] for item, score in found.items()
             } == by_student[student]
     total = sum(
-        e["data"]["points_earned"]
-        for e in events(cli)
-        if e["type"] == "submissions.ScoreSet"
+        e["data"]["points_earned"] for e in events(cli) if e["type"] == "submissions.ScoreSet"
     )
     assert total == sum(int(row["score"]) for row in scored)
     again = cli.ask("import", "oulad", str(DATA), within=600)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.infra.cli.support import ROOT, Cli, lines
+from tests.infra.cli.support import ROOT, Cli, eventually, lines
 
 NOBODY_LISTENS = "postgresql://gradelog:hunter22@127.0.0.1:1/gradelog"
 
@@ -138,7 +138,7 @@ def test_stats_count_an_empty_log(cli: Cli) -> None:
 def test_logs_are_lines_of_json_that_say_who_speaks(cli: Cli) -> None:
     with cli.but(GRADELOG_LOG_FORMAT="json").start("project", "--json") as projector:
         projector.line()
+        eventually(lambda: "follows the log" in projector.err)
     spoken = list(lines(projector.err))
-    assert spoken
     assert {line["role"] for line in spoken} == {"projector"}
     assert all({"event", "level", "timestamp"} <= line.keys() for line in spoken)

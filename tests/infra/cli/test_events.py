@@ -1,0 +1,141 @@
+"""The log as the command line shows it: whole, in order, and as it grows."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.infra.cli.support import ROOT, Cli, eventually, lines
+from tests.infra.imports import oulad
+
+
+@pytest.fixture
+def filled(cli: Cli, tmp_path: Path) -> Cli:
+    """14 events."""
+    cli.ask("import", "oulad", str(oulad.write(tmp_path / "data")), "--processes", "1")
+    return cli
+
+
+def test_an_export_holds_every_event_with_its_metadata(filled: Cli) -> None:
+    found = list(lines(filled.run("events", "export").out))
+    assert [e["position"] for e in found] == list(range(1, 15))
+    for event in found:
+        assert event.keys() == {
+            *("position", "type", "stream_id", "version", "event_id", "recorded_at"),
+            *("metadata", "data"),
+        }
+        assert event["metadata"] == {"actor": "oulad import", "via": "import"}
+        assert event["recorded_at"].endswith("Z")
+
+
+def test_an_export_of_a_part(filled: Cli) -> None:
+    done = filled.run("events", "export", "--after", "3", "--until", "6")
+    assert [e["position"] for e in lines(done.out)] == [4, 5, 6]
+    assert filled.run("events", "export", "--after", "14").out == ""
+
+
+def test_what_was_sealed_leaves_sealed(filled: Cli) -> None:
+    created = [
+        e["data"]
+        for e in lines(filled.run("events", "export").out)
+        if e["type"] == "submissions.SubmissionCreated"
+    ]
+    assert created
+    assert all(data["answer"].startswith("1:") for data in created)
+
+
+def test_an_export_to_a_file_appears_when_it_is_complete(filled: Cli, tmp_path: Path) -> None:
+    output = tmp_path / "log.ndjson"
+    report = filled.ask("events", "export", "--output", str(output))
+    assert report == {"events": 14, "after": 0, "until": 14, "output": str(output)}
+    assert output.read_text() == filled.run("events", "export").out
+    assert list(tmp_path.glob("*.part")) == []
+
+
+def test_an_export_that_cannot_be_written_says_so(filled: Cli, tmp_path: Path) -> None:
+    done = filled.run("events", "export", "--output", str(tmp_path / "nowhere" / "log.ndjson"))
+    assert done.code == 1
+    assert "nowhere" in done.err
+    assert len(done.err.splitlines()) == 1
+    assert filled.run("events", "export", "--output", str(tmp_path)).code == 2
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(filled: Cli) -> None:
+    command = f"{' '.join(filled.command('events', 'export'))} | head -n 1"
+    done = subprocess.run(
+        ["/bin/sh", "-c", command],
+        env=filled.environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout)["position"] == 1
+    assert done.stderr == ""
+
+
+def test_the_tail_is_for_people_unless_a_machine_asks(filled: Cli) -> None:
+    shown = filled.run("events", "tail", "-n", "2").out.splitlines()
+    assert len(shown) == 2
+    assert "by oulad import" in shown[0]
+    done = filled.run("events", "tail", "--after", "12", "--json")
+    assert [e["position"] for e in lines(done.out)] == [13, 14]
+
+
+def test_a_follower_sees_what_is_added(filled: Cli, tmp_path: Path) -> None:
+    with filled.start("events", "tail", "--follow", "-n", "1", "--json") as follower:
+        assert json.loads(follower.line())["position"] == 14
+        more = oulad.write(tmp_path / "more", ["1757,5,200,0,50"])
+        filled.ask("import", "oulad", str(more), "--processes", "1")
+        assert [json.loads(follower.line())["position"] for _ in range(3)] == [15, 16, 17]
+
+
+def test_stats_count_what_is_in_the_log(filled: Cli) -> None:
+    found = filled.ask("stats")
+    assert found["events_by_type"] == {
+        "submissions.ScoreSet": 4,
+        "submissions.StudentItemRegistered": 5,
+        "submissions.SubmissionCreated": 5,
+    }
+    assert (found["events"], found["streams"], found["student_items"]) == (14, 5, 5)
+    assert (found["learners"], found["courses"], found["items"]) == (3, 2, 3)
+    assert all(size > 0 for size in found["bytes"].values())
+    assert "submissions_v" in filled.run("stats").out
+
+
+def test_the_catalogue_names_every_stored_event(bare: Cli) -> None:
+    shown = bare.run("events", "catalogue").out
+    assert shown.startswith("# Event catalogue")
+    assert "submissions.ScoreSet" in shown
+
+
+def test_read_models_are_shown_rebuilt_and_pruned(filled: Cli) -> None:
+    status = filled.ask("projections", "status")
+    assert status["head"] == 14
+    assert {model["state"] for model in status["read_models"]} == {"serving"}
+    assert {model["lag"] for model in status["read_models"]} == {0}
+    rebuilt = filled.ask("projections", "rebuild", "submissions")
+    assert (rebuilt["name"], rebuilt["position"]) == ("submissions", 14)
+    assert "rebuilt up to position 14" in filled.run("projections", "rebuild", "score_history").out
+    assert filled.ask("projections", "prune") == {"dropped": []}
+    assert filled.ask("projections", "retry", "submissions") == {
+        "name": "submissions",
+        "retried": False,
+    }
+    assert filled.ask("projections", "status")["read_models"] == status["read_models"]
+    assert "the log ends at 14" in filled.run("projections", "status").out
+
+
+@pytest.mark.parametrize("command", ["rebuild", "retry"])
+def test_an_unknown_read_model_is_told_with_those_that_are_known(cli: Cli, command: str) -> None:
+    done = cli.run("projections", command, "gradez")
+    assert done.code == 2
+    assert "no read model is called 'gradez'; there are submissions" in done.err
+
+
+def test_the_status_tells_whether_a_projector_runs(cli: Cli) -> None:
+    assert cli.ask("projections", "status")["projectors"] == 0
+    with cli.start("project") as projector:
+        assert projector.line() == "the projector runs"
+        eventually(lambda: cli.ask("projections", "status")["projectors"])
