@@ -106,17 +106,24 @@ class Runner:
         """Follow the log until ``stop`` is set, whatever happens to the database."""
         pause = FIRST_RECONNECT
         while not stop.is_set():
+            began = time.monotonic()
             try:
                 with self._connect() as db:
                     positions.ensure(db, self._models)
                     logger.info("projector follows the log")
-                    pause = FIRST_RECONNECT
                     self._follow(db, stop)
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
                 self.figures.reconnects += 1
                 logger.warning("projector lost the database", error=_message(error))
+                if time.monotonic() - began > LONGEST_RECONNECT:
+                    pause = FIRST_RECONNECT
                 stop.wait(pause)
                 pause = min(pause * 2, LONGEST_RECONNECT)
+            except Exception:
+                # A defect, or an operator's mistake. What it is about may come right again;
+                # a projector that has gone never does.
+                logger.exception("projector stumbled")
+                stop.wait(LONGEST_RECONNECT)
             finally:
                 self._followers.clear()
                 self._ahead.close()
@@ -169,7 +176,7 @@ class Runner:
                 groups.setdefault(follower.position, []).append(follower)
         largest = 0
         starts = sorted(groups)
-        for start, next_start in zip(starts, [*starts[1:], None], strict=True):
+        for start, next_start in zip(starts, [*starts[1:], None], strict=False):
             # Those who are behind stop where others stand, and go on together with them.
             limit = self._batch if next_start is None else min(self._batch, next_start - start)
             with collector_paused():

@@ -7,6 +7,7 @@ too long, not allowed or refused fails alone.
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
@@ -32,6 +33,9 @@ from projections.submissions import submissions_by_uuids
 
 WINDOW: Final = 512
 """Commands that are carried out side by side."""
+
+WINDOWS: Final = 2
+"""Windows that are under way at a time."""
 
 _COMMON: Final = frozenset({"id", "command", "idempotency_key"})
 _FIELDS: Final = {
@@ -103,15 +107,36 @@ class _Results(Response):
         await send({"type": "http.response.body", "body": b""})
 
     async def _work(self, receive: Receive, spool: Spool) -> None:
+        """Carry out window after window: while one is stored, the next is read and prepared.
+
+        Each decision waits for its turn at its stream, so the order of the lines is kept.
+        """
         number = 0
+        running: deque[asyncio.Task[None]] = deque()
         try:
             async for found in read_lines(receive, self._call.config.line_limit):
                 parsed = [self._parsed(n, raw) for n, raw in enumerate(found, number + 1)]
                 number += len(found)
                 for window in _windows(parsed):
-                    spool.write(lines(await self._carried_out(window)))
+                    await self._make_ready(window)
+                    before = running[-1] if running else None
+                    running.append(asyncio.create_task(self._finish(window, before, spool)))
+                    if len(running) > WINDOWS:
+                        await _settle(running)
+            while running:
+                await _settle(running)
         finally:
+            # What has come whole is carried out, also when the client has gone meanwhile.
+            await asyncio.gather(*running, return_exceptions=True)
             spool.end()
+
+    async def _finish(
+        self, window: Sequence[Line], before: asyncio.Task[None] | None, spool: Spool
+    ) -> None:
+        results = lines(await self._carried_out(window))
+        if before is not None:
+            await before
+        spool.write(results)
 
     def _parsed(self, number: int, raw: bytes | Problem) -> Line:
         line = Line(number)
@@ -125,10 +150,12 @@ class _Results(Response):
             line.error = problem
         return line
 
-    async def _carried_out(self, window: Sequence[Line]) -> list[Result]:
+    async def _make_ready(self, window: Sequence[Line]) -> None:
         await self._check_rights(window)
         # Started in the order of the lines: the moment of each is taken when it starts.
         await asyncio.gather(*(self._prepare(line) for line in window if line.error is None))
+
+    async def _carried_out(self, window: Sequence[Line]) -> list[Result]:
         ready = [line for line in window if line.error is None]
         outcomes = await self._call.backend.submissions.execute_all(
             [cast(Prepared, line.prepared) for line in ready], provenance=self._provenance
@@ -220,6 +247,12 @@ class _Results(Response):
             result["position"] = outcome.position
         result["result"] = written.body
         return result
+
+
+async def _settle(running: deque[asyncio.Task[None]]) -> None:
+    """Wait for the oldest window; whoever is cancelled meanwhile does not cancel it."""
+    await asyncio.wait([running[0]])
+    running.popleft().result()
 
 
 def _windows(parsed: Iterable[Line]) -> Iterator[list[Line]]:

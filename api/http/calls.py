@@ -34,8 +34,8 @@ RAW_PATH: Final = "gradelog.path"
 
 MAX_POSITION: Final = 2**63 - 1
 MAX_NAME: Final = 255
-MAX_PATH: Final = 4096
-MAX_QUERY: Final = 8192
+MAX_PATH: Final = 8192
+MAX_QUERY: Final = 16_384
 
 NDJSON: Final = b"application/x-ndjson"
 

@@ -121,6 +121,7 @@ TITLES: Final = {
     "MethodNotAllowedError": "Method not allowed",
     "ConflictError": "Others changed the same at the same time",
     "BodyTooLargeError": "The body is too large",
+    "UriTooLongError": "The address is too long",
     "UnsupportedMediaTypeError": "The format of the body is not supported",
     "IdempotencyKeyReusedError": "The idempotency key was used for another request",
     "InternalError": "Something went wrong here",

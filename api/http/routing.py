@@ -178,9 +178,18 @@ def routes(operations: Iterable[Operation]) -> list[PathRoute]:
 
 
 def _regex(path: str) -> str:
-    parts, end = [], 0
-    for found in _PARAMETER.finditer(path):
-        name, kind = found[1], found[2] or ""
-        parts += [re.escape(path[end : found.start()]), f"(?P<{name}>{_PATTERNS[kind]})"]
-        end = found.end()
-    return "".join([*parts, re.escape(path[end:])])
+    """The pattern of a path.
+
+    Any text but the last ends where the part that follows it comes first. Otherwise a path
+    made of such parts would be tried in every way, which takes the square of its length.
+    """
+    literals = _PARAMETER.split(path)[::3]
+    kinds = [found[2] or "" for found in _PARAMETER.finditer(path)]
+    names = [found[1] for found in _PARAMETER.finditer(path)]
+    parts = [re.escape(literals[0])]
+    for number, (name, kind) in enumerate(zip(names, kinds, strict=True), 1):
+        following = re.escape(literals[number])
+        is_last = number == len(names)
+        pattern = _PATTERNS[kind] if kind != "any" or is_last else f"(?:(?!{following}).)+"
+        parts += [f"(?P<{name}>{pattern})", following]
+    return "".join(parts)

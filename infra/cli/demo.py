@@ -60,20 +60,22 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Make a course with weeks of work in it, show it, and serve it."""
-    from infra.cli.catching_up import wait_for_read_models
     from infra.cli.serving import answer, listening, projector
-    from infra.demo import plan
-    from infra.logging import configure
-    from infra.main import database
     from infra.settings import jwt_secret, read_settings
 
     settings = read_settings()
-    configure(settings, role="api", quiet=True)
-    secret = jwt_secret(settings)
     with ExitStack() as stack:
-        listener = None
+        listener, secret = None, None
         if not no_serve:
             listener = stack.enter_context(listening(settings, host, port, next_free=True))
+            secret = jwt_secret(settings)
+
+        from infra.cli.catching_up import wait_for_read_models
+        from infra.demo import plan
+        from infra.logging import configure
+        from infra.main import database
+
+        configure(settings, role="api", quiet=True)
         dsn = stack.enter_context(database(settings))
         stack.enter_context(projector(quiet=True))
         steps = plan()

@@ -1,8 +1,6 @@
-"""The HTTP server of one process, on a socket that is open before anything else starts."""
+"""The HTTP server of one process, on a socket that was opened before."""
 
 import asyncio
-import errno
-import os
 import socket
 from collections.abc import Callable
 from datetime import timedelta
@@ -14,67 +12,14 @@ from starlette.types import ASGIApp
 from api.http.app import create_app
 from api.http.calls import REQUEST_ID
 from api.http.config import HttpConfig
-from infra.cli.output import FAILED, USAGE, CommandError
+from infra.cli.output import FAILED, CommandError
 from infra.cli.processes import collect_seldom
 from infra.logging import WithRequest
 from infra.main import open_backend
 from infra.settings import Settings, jwt_secret
 
-BACKLOG: Final = 2048
 GRACE: Final = 10
 """Seconds that requests under way have to end."""
-
-HIGHEST_PORT: Final = 65_535
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """Take an address; connections wait until there is somebody to answer them.
-
-    Raises:
-        CommandError: it cannot be had.
-    """
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (OSError, UnicodeError):
-        raise CommandError(f"{host!r} is not an address of this machine", code=USAGE) from None
-    family, kind, protocol, _, address = found[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        if os.name == "posix":
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        # Only a listening socket keeps others from the same address.
-        listener.listen(BACKLOG)
-    except OSError as error:
-        listener.close()
-        raise _taken(host, port, error) from None
-    listener.setblocking(False)
-    return listener
-
-
-def bind_after(host: str, port: int) -> socket.socket:
-    """The next free port above this one.
-
-    Raises:
-        CommandError: there is none.
-    """
-    while True:
-        port += 1
-        try:
-            return bind(host, port)
-        except PortTakenError:
-            if port == HIGHEST_PORT:
-                raise
-
-
-class PortTakenError(CommandError):
-    """Somebody else listens there."""
-
-
-def url(listener: socket.socket) -> str:
-    """Where a client finds what listens on a socket."""
-    host, port = listener.getsockname()[:2]
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def application(settings: Settings, dsn: str) -> ASGIApp:
@@ -136,18 +81,3 @@ def serve(settings: Settings, dsn: str, listener: socket.socket, ready: Callable
         return
     if not server.started:
         raise CommandError("the server did not start; the log tells why", code=FAILED)
-
-
-def _taken(host: str, port: int, error: OSError) -> CommandError:
-    match error.errno:
-        case errno.EADDRINUSE:
-            return PortTakenError(
-                f"port {port} on {host} is in use; choose another with --port or GRADELOG_PORT"
-            )
-        case errno.EACCES:
-            return CommandError(
-                f"port {port} on {host} is not for this user; choose one above 1023 with --port"
-                " or GRADELOG_PORT"
-            )
-        case _:
-            return CommandError(f"cannot listen on port {port} of {host}: {error.strerror}")

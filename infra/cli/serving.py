@@ -133,7 +133,7 @@ def listening(
         port: from the command line.
         next_free: take another port if nobody has asked for this one.
     """
-    from infra.cli.server import PortTakenError, bind, bind_after
+    from infra.cli.listener import PortTakenError, bind, bind_after
 
     where = settings.host if host is None else host
     wanted = settings.port if port is None else port
@@ -156,7 +156,8 @@ def answer(
     settings: "Settings", dsn: str, listener: "socket.socket", announce: Callable[[str], None]
 ) -> None:
     """Answer requests until somebody asks the process to end; tell the address when ready."""
-    from infra.cli.server import serve, url
+    from infra.cli.listener import url
+    from infra.cli.server import serve
 
     # The server ends in good order by itself on the first signal, and then raises it again
     # for whoever was asked before: us, who have nothing to add.
@@ -171,23 +172,25 @@ def _prepared(
     host: str | None, port: int | None
 ) -> "Iterator[tuple[Settings, socket.socket, str]]":
     """What serving needs, in the order in which a refusal costs least."""
-    from infra.logging import configure
-    from infra.main import database
     from infra.settings import jwt_secret, master_key, read_settings
 
     settings = read_settings()
-    configure(settings, role="api")
     with listening(settings, host, port) as listener:
         jwt_secret(settings)
         master_key(settings)
+
+        from infra.logging import configure
+        from infra.main import database
+
+        configure(settings, role="api")
         with database(settings) as dsn:
             yield settings, listener, dsn
 
 
 def _supervise(listener: "socket.socket", count: int, announce: Callable[[str], None]) -> None:
     """Keep several processes on one socket until somebody asks this one to end."""
+    from infra.cli.listener import url
     from infra.cli.processes import Child, on_signals
-    from infra.cli.server import url
 
     stop = threading.Event()
     on_signals(stop.set)

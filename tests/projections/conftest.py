@@ -13,7 +13,7 @@ from tests.projections.support import Projected
 @pytest.fixture
 def db(dsn: str) -> Iterator[Connection[Any]]:
     """A connection to a database that has all read models and no event."""
-    with connect(dsn) as db:
+    with connect(dsn, name="gradelog tests") as db:
         ensure(db, READ_MODELS)
         yield db
 

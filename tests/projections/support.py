@@ -2,17 +2,19 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from psycopg import Connection, sql
 
 from domain.events import NOBODY, Event, Provenance, Recorded
-from infra.log.reader import connect
+from infra.log.reader import PostgresLogReader, connect
 from projections import positions
 from projections.log import Batch
 from projections.read_model import Query, ReadModel, StreamQuery
 from projections.registry import READ_MODELS
+from projections.runner import Runner
 from tests import facts
 
 T = TypeVar("T")
@@ -96,3 +98,29 @@ def wait_until(reached: Callable[[], Any], *, within: float = 60.0) -> None:
     while not reached():
         assert time.monotonic() < deadline, "it did not happen in time"
         never.wait(0.005)
+
+
+@contextmanager
+def running(
+    dsn: str,
+    models: Sequence[type[ReadModel]] = READ_MODELS,
+    *,
+    batch: int = 5000,
+) -> Iterator[Runner]:
+    """A runner in a thread, until the end."""
+    runner = Runner(lambda: connect(dsn), PostgresLogReader(), models, batch=batch)
+    stop = threading.Event()
+    thread = threading.Thread(target=runner.run, args=(stop,), daemon=True)
+    thread.start()
+    try:
+        yield runner
+    finally:
+        stop.set()
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def position(db: Connection[Any], model: type[ReadModel]) -> int:
+    found = positions.standing(db, model.schema())
+    assert found is not None
+    return found.position

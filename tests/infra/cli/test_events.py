@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,12 @@ from tests.infra.cli.support import ROOT, Cli, eventually, lines
 from tests.infra.imports import oulad
 
 
-@pytest.fixture
-def filled(cli: Cli, tmp_path: Path) -> Cli:
-    """14 events."""
-    cli.ask("import", "oulad", str(oulad.write(tmp_path / "data")), "--processes", "1")
+@pytest.fixture(scope="module")
+def filled(new_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Cli:
+    """14 events, to be read and not to be added to."""
+    directory = tmp_path_factory.mktemp("filled")
+    cli = Cli(directory, DATABASE_URL=new_database())
+    cli.ask("import", "oulad", str(oulad.write(directory / "data")), "--processes", "1")
     return cli
 
 
@@ -83,12 +86,17 @@ def test_the_tail_is_for_people_unless_a_machine_asks(filled: Cli) -> None:
     assert [e["position"] for e in lines(done.out)] == [13, 14]
 
 
-def test_a_follower_sees_what_is_added(filled: Cli, tmp_path: Path) -> None:
-    with filled.start("events", "tail", "--follow", "-n", "1", "--json") as follower:
-        assert json.loads(follower.line())["position"] == 14
-        more = oulad.write(tmp_path / "more", ["1757,5,200,0,50"])
-        filled.ask("import", "oulad", str(more), "--processes", "1")
-        assert [json.loads(follower.line())["position"] for _ in range(3)] == [15, 16, 17]
+def test_a_follower_sees_what_is_added(cli: Cli, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+
+    def add(rows: Sequence[str]) -> None:
+        cli.ask("import", "oulad", str(oulad.write(data, rows)), "--processes", "1")
+
+    add(oulad.ROWS[:1])
+    with cli.start("events", "tail", "--follow", "-n", "1", "--json") as follower:
+        assert json.loads(follower.line())["position"] == 3
+        add(oulad.ROWS[:2])
+        assert [json.loads(follower.line())["position"] for _ in range(3)] == [4, 5, 6]
 
 
 def test_stats_count_what_is_in_the_log(filled: Cli) -> None:

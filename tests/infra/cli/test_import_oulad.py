@@ -142,7 +142,7 @@ def test_a_bad_row_is_named_before_anything_is_written(cli: Cli, dsn: str, tmp_p
 def test_an_import_that_was_killed_goes_on_where_it_was(
     cli: Cli, dsn: str, tmp_path: Path, processes: str
 ) -> None:
-    rows = oulad.many(6000)
+    rows = oulad.many(4000)
     data = str(oulad.write(tmp_path / "data", rows))
     cli.run("migrate")
     with cli.start("import", "oulad", data, "--processes", processes) as importing:
@@ -216,7 +216,7 @@ def test_the_real_data_set_comes_out_as_it_went_in(cli: Cli, dsn: str, tmp_path:
             expected = sorted(by_assessment[assessment], reverse=True)[:100]
             assert [entry["score"] for entry in best] == [points for points in expected if points]
         for student in sorted(by_student)[::1500]:
-            found = {}
+            found: dict[str, Any] = {}
             for run in {courses[a] for a in by_student[student]}:
                 found |= submissions.get_scores(f"course-v1:{run}", student)
             assert {

@@ -53,7 +53,7 @@ def test_a_full_disk_refuses_appends_until_there_is_room(small_disk: Path) -> No
         # What is left of the disk is taken by somebody else.
         room = os.statvfs(small_disk)
         ballast.write_bytes(b"\0" * (room.f_bavail * room.f_frsize - 3_000_000))
-        with pytest.raises(UnavailableError, match="cannot store now"):
+        with pytest.raises(UnavailableError, match="cannot store now"):  # noqa: PT012
             for _ in range(1000):
                 await log.append_encoded(events(uuid4(), 1, 2, data=data))
                 promised += 2
