@@ -162,22 +162,21 @@ class Submissions(Application):
     ) -> Prepared:
         """Check a submission and seal its answer; see ``create_submission``."""
         key = fields.student_item(student_item)
-        now = self._clock()
         form = Form()
         number = None
         if attempt_number is not None:
             number = form.check("attempt_number", fields.integer, attempt_number)
-        at = form.check("submitted_at", fields.moment, submitted_at) if submitted_at else now
+        at = form.check("submitted_at", fields.moment, submitted_at) if submitted_at else None
         text = form.check("answer", fields.answer_text, answer)
-        team_uuid = await self._active_team(form, team_submission)
+        team_uuid = await self._active_team(form, team_submission, idempotency)
         form.refuse_if_bad()
-        assert at is not None
         assert text is not None
         submission_uuid = uuid4()
         sealed = await self._vault.seal(key.student_id, text, answer_context(submission_uuid))
-        stream_id = student_item_stream(key.student_id, key.course_id, key.item_id)
+        stream_id = _stream_of(key)
 
         async def decide(work: Work) -> CreatedSubmission:
+            now = self._clock()
             item, submission_id = await self._item_for_submission(work, key, stream_id, now)
             event = item.create_submission(
                 NewSubmission(
@@ -250,7 +249,6 @@ class Submissions(Application):
         ``stream_id`` is given for a submission that is prepared but not stored yet.
         """
         found_uuid = _parsed_uuid(submission_uuid)
-        now = self._clock()
         if stream_id is None:
             stream_id = await self._stream_of_submission(found_uuid)
         if stream_id is None:
@@ -270,7 +268,7 @@ class Submissions(Application):
                 possible,
                 await self._sealed(annotation, item.key.student_id, score_id),
             )
-            return item.set_score(found_uuid, score, at=now)
+            return item.set_score(found_uuid, score, at=self._clock())
 
         return Prepared((stream_id,), Command(decide, idempotency, ids=(SCORE_IDS,)))
 
@@ -315,7 +313,6 @@ class Submissions(Application):
     ) -> Prepared:
         """Address a reset; see ``reset_score``."""
         stream_id = student_item_stream(*map(_lookup_text, (student_id, course_id, item_id)))
-        now = self._clock()
 
         async def decide(work: Work) -> ScoreReset | None:
             item = work.find(StudentItem, stream_id)
@@ -327,7 +324,7 @@ class Submissions(Application):
                 clear_state=clear_state,
                 emit_signal=emit_signal,
                 cause="clear_state",
-                at=now,
+                at=self._clock(),
             )
 
         return Prepared((stream_id,), Command(decide, idempotency))
@@ -385,19 +382,17 @@ class Submissions(Application):
 
         Source: edx-submissions, ``submissions.team_api.create_submission_for_team``.
         """
-        now = self._clock()
         form = Form()
         course = form.check("course_id", fields.limited_text(255), course_id)
         item = form.check("item_id", fields.limited_text(255), item_id)
         team = form.check("team_id", fields.limited_text(255), team_id)
         submitted_by = form.check("submitted_by", _user_id, submitting_user_id)
         number = form.check("attempt_number", fields.integer, attempt_number)
-        at = form.check("submitted_at", fields.moment, submitted_at) if submitted_at else now
+        at = form.check("submitted_at", fields.moment, submitted_at) if submitted_at else None
         form.refuse_if_bad(TeamSubmissionRequestError)
         assert course is not None
         assert item is not None
         assert team is not None
-        assert at is not None
         await self._refuse_second_team_submission(course, item, team)
         form = Form()
         text = form.check("answer", fields.answer_text, answer)
@@ -428,6 +423,7 @@ class Submissions(Application):
         async def decide(work: Work) -> TeamSubmission:
             if await self._log.find_claims([claim]):
                 raise DuplicateTeamSubmissionsError("Can only have one submission per team.")
+            now = self._clock()
             made: list[dict[str, str]] = []
             skipped: list[dict[str, str]] = []
             teams = await self._teams_of_others(work, members, team_uuid)
@@ -441,7 +437,13 @@ class Submissions(Application):
                 )
                 student_item.create_submission(
                     NewSubmission(
-                        submission_uuid, submission_id, at, number, part, len(text), team_uuid
+                        submission_uuid,
+                        submission_id,
+                        at or now,
+                        number,
+                        part,
+                        len(text),
+                        team_uuid,
                     ),
                     at=now,
                 )
@@ -461,7 +463,7 @@ class Submissions(Application):
                     team_id=team,
                     submitted_by=submitted_by,
                     attempt_number=number,
-                    submitted_at=at,
+                    submitted_at=at or now,
                     answer=sealed,
                     answer_size=len(text),
                     member_submissions=made,
@@ -487,10 +489,10 @@ class Submissions(Application):
 
         Source: edx-submissions, ``submissions.team_api.set_score``.
         """
-        now = self._clock()
         annotation = _annotation(annotation_creator, annotation_type, annotation_reason)
 
         async def decide(work: Work, team: TeamSubmission) -> list[ScoreSet]:
+            now = self._clock()
             parts = _active_parts(work, team)
             earned, possible = _points(points_earned, points_possible)
             ids = list(await self._log.take_ids(*[SCORE_IDS] * len(parts)))
@@ -517,9 +519,9 @@ class Submissions(Application):
 
         Source: edx-submissions, ``submissions.team_api.reset_scores``.
         """
-        now = self._clock()
 
         async def decide(work: Work, team: TeamSubmission) -> list[ScoreReset]:
+            now = self._clock()
             items = [item for item, _ in _active_parts(work, team)]
             ids = list(await self._log.take_ids(*[SCORE_IDS] * len(items)))
             resets = [
@@ -574,8 +576,13 @@ class Submissions(Application):
             )
         return item, await work.take_id(SUBMISSION_IDS)
 
-    async def _active_team(self, form: Form, team_submission: object) -> UUID | None:
-        """The uuid of an active team submission, given as object, UUID or text."""
+    async def _active_team(
+        self, form: Form, team_submission: object, idempotency: Idempotency[Any] | None
+    ) -> UUID | None:
+        """The uuid of an active team submission, given as object, UUID or text.
+
+        A command that was carried out before is answered again, whatever became of the team.
+        """
         if team_submission is None:
             return None
         given = getattr(team_submission, "uuid", team_submission)
@@ -585,6 +592,8 @@ class Submissions(Application):
         except (ValueError, SubmissionRequestError):
             found = None
         if found is None or found.deleted:
+            if idempotency and await self._log.find_claims([idempotency.key]):
+                return None
             form.errors["team_submission_uuid"] = [
                 FieldMessage(f"Object with uuid={given} does not exist.", "does_not_exist")
             ]

@@ -73,6 +73,8 @@ class SubmissionCreated(StudentItemEvent):
             self.originator_version,
             self.team_submission_uuid,
         )
+        if self.submitted_at == self.timestamp:
+            aggregate.last_submitted_now = self.timestamp
 
 
 class ScoreSet(StudentItemEvent):
@@ -136,11 +138,15 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class NewSubmission:
-    """What a submission holds, checked, its answer sealed."""
+    """What a submission holds, checked, its answer sealed.
+
+    Without ``submitted_at`` it is submitted at the moment of the decision, without
+    ``attempt_number`` it gets the next one.
+    """
 
     submission_uuid: UUID
     submission_id: int
-    submitted_at: datetime
+    submitted_at: datetime | None
     attempt_number: int | None
     answer: str
     answer_size: int
@@ -168,6 +174,7 @@ class StudentItem(Aggregate):
     student_item_id: int
     key: StudentItemKey
     attempts: dict[UUID, Attempt]
+    last_submitted_now: datetime | None
 
     def __init__(
         self, student_item_id: int, student_id: str, course_id: str, item_id: str, item_type: str
@@ -175,6 +182,7 @@ class StudentItem(Aggregate):
         self.student_item_id = student_item_id
         self.key = StudentItemKey(student_id, course_id, item_id, item_type)
         self.attempts = {}
+        self.last_submitted_now = None
 
     @classmethod
     def register(
@@ -217,14 +225,18 @@ class StudentItem(Aggregate):
 
     def create_submission(self, new: NewSubmission, *, at: datetime) -> SubmissionCreated:
         """Hand in an answer."""
-        number = new.attempt_number
+        submitted_at, number = new.submitted_at, new.attempt_number
+        if submitted_at is None:
+            # Attempts are numbered by the time they were submitted. Clocks of two machines
+            # differ; what is submitted now is not earlier than what was submitted before.
+            at = submitted_at = max(at, self.last_submitted_now or at)
         return self._happened(
             SubmissionCreated,
             at,
             submission_uuid=new.submission_uuid,
             submission_id=new.submission_id,
             attempt_number=self.next_attempt_number() if number is None else number,
-            submitted_at=new.submitted_at,
+            submitted_at=submitted_at,
             answer=new.answer,
             answer_size=new.answer_size,
             team_submission_uuid=new.team_submission_uuid,

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -251,6 +251,39 @@ def test_many_commands_at_once_have_each_its_own_outcome(dsn: str) -> None:
         attempts = [e for e in await process.events("s0") if isinstance(e, SubmissionCreated)]
         assert [a.attempt_number for a in attempts] == [1, 2, 3, 4]
         assert process.log.figures.batches < 5
+
+    run(dsn, test)
+
+
+def test_attempts_are_numbered_in_the_order_of_the_decisions(dsn: str) -> None:
+    async def test() -> None:
+        async with AsyncExitStack() as stack:
+            log, vault = PostgresLog(dsn), Vault(dsn)
+            stack.push_async_callback(log.close)
+            stack.push_async_callback(vault.close)
+            # A clock that goes backwards, as those of two machines do.
+            times = iter(NOW - timedelta(seconds=n) for n in range(100))
+            commands = Submissions(log, lambda: next(times), vault)
+            numbers = []
+            prepared = [await commands.prepare_create_submission(item("a"), n) for n in range(5)]
+            for one in reversed(prepared):
+                (outcome,) = await commands.execute_all([one])
+                numbers.append(outcome.value.event.attempt_number)
+            assert numbers == [1, 2, 3, 4, 5]
+
+    asyncio.run(test())
+
+
+def test_a_repeat_is_answered_again_whatever_became_of_the_team(dsn: str) -> None:
+    async def test(process: Process) -> None:
+        team = await hand_in_as_team(process, "blue", ["a"])
+        part = (item("b", "openassessment"), "x", None, None, team.id)
+        first = await process.commands.create_submission(*part, idempotency=key("k"))
+        await process.commands.reset_team_scores(team.id, clear_state=True)
+        again = await process.commands.create_submission(*part, idempotency=key("k"))
+        assert again.replay == str(first.value.event.submission_uuid).encode()
+        with pytest.raises(SubmissionRequestError):
+            await process.commands.create_submission(*part, idempotency=key("k2"))
 
     run(dsn, test)
 

@@ -59,6 +59,15 @@ def test_attempts_count_up_by_the_time_they_were_submitted() -> None:
     assert handed_in(item, at(1)).attempt_number == 8
 
 
+def test_what_is_submitted_now_is_not_earlier_than_what_was_before() -> None:
+    item = registered()
+    handed_in(item, at(23))  # a time of its own, in the future
+    for hour, expected in ((10, 10), (9, 10), (11, 11)):
+        new = NewSubmission(uuid4(), 1, None, None, "sealed", 8)
+        event = item.create_submission(new, at=at(hour))
+        assert event.submitted_at == event.timestamp == at(expected)
+
+
 def test_a_cleared_item_counts_from_one_again() -> None:
     item = registered()
     first = handed_in(item)
