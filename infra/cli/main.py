@@ -6,6 +6,7 @@ is for ``GRADELOG_LOG_LEVEL=DEBUG``.
 """
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -45,11 +46,19 @@ def version() -> str:
 def _run(arguments: list[str]) -> int:
     from infra.cli.commands import app
 
+    # What was opened is closed in order, whoever ends the command.
+    signal.signal(signal.SIGTERM, _end)
     try:
         result = app(args=arguments, prog_name="gradelog", standalone_mode=False)
     except BaseException as error:  # noqa: BLE001 - every ending becomes an exit code
         return _ended_by(error)
+    if result == INTERRUPTED:
+        sys.stderr.write("gradelog: interrupted\n")
     return result if isinstance(result, int) else 0
+
+
+def _end(number: int, _frame: object) -> None:
+    sys.exit(128 + number)
 
 
 def _ended_by(error: BaseException) -> int:

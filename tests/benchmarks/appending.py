@@ -89,7 +89,6 @@ def library_threads(dsn: str, callers: int, seconds: float) -> float:
             password=str(parts.get("password", "")),
             pool_size=callers,
             max_overflow=0,
-            pool_timeout=60,
         )
         recorder = PostgresApplicationRecorder(store, events_table_name="library_events")
         recorder.create_table()

@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
         json.dump({"machine": machine, "figures": [plain(f, figures) for f in figures]}, sys.stdout)
         sys.stdout.write("\n")
     else:
-        Console().print(table(figures, machine))
+        Console(width=None if sys.stdout.isatty() else 150).print(table(figures, machine))
     return 0
 
 

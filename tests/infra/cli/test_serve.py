@@ -4,13 +4,18 @@ import json
 import os
 import signal
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
+import psycopg
 import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.infra.cli.support import Cli, Running, children_of, eventually, is_running
 
@@ -166,14 +171,47 @@ def test_the_api_alone_has_no_projector(cli: Cli) -> None:
             assert eventually(lambda: newest(address, token))
 
 
-def test_a_failed_request_is_logged_with_its_id(cli: Cli) -> None:
-    with cli.but(GRADELOG_LOG_FORMAT="json").start("serve", "--port", "0") as server:
-        address = server.address()
-        request = Request(f"{address}/health/live", headers={"X-Request-ID": "my-request"})
-        with urlopen(request, timeout=30) as answer:
-            assert answer.headers["X-Request-ID"] == "my-request"
-            assert answer.headers["Server"] is None
-    assert all(json.loads(line)["role"] in {"api", "projector"} for line in server.err.splitlines())
+@contextmanager
+def closed_to_all(dsn: str) -> Iterator[None]:
+    """A database that is there and lets nobody in."""
+    name = conninfo_to_dict(dsn)["dbname"]
+    with psycopg.connect(make_conninfo(dsn, dbname="postgres"), autocommit=True) as db:
+        allow = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}").format
+        db.execute(allow(sql.Identifier(str(name)), sql.SQL("false")))
+        try:
+            db.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,)
+            )
+            yield
+        finally:
+            db.execute(allow(sql.Identifier(str(name)), sql.SQL("true")))
+
+
+@pytest.mark.fault
+def test_without_its_database_it_says_so_and_recovers_by_itself(cli: Cli, dsn: str) -> None:
+    patient = cli.but(GRADELOG_LOG_FORMAT="json", GRADELOG_APPEND_TIMEOUT="1")
+    with patient.start("serve", "--port", "0") as server:
+        address, token = server.address(), staff(cli)
+        hand_in(address, token)
+        with closed_to_all(dsn), pytest.raises(HTTPError) as refused:
+            hand_in(address, token)
+        assert refused.value.code == 503
+        assert refused.value.headers["Retry-After"]
+        request_id = refused.value.headers["X-Request-ID"]
+        refused.value.close()
+        created = eventually(lambda: handed_in(address, token))
+        eventually(lambda: created["uuid"] in [row["uuid"] for row in newest(address, token)])
+    logged = [json.loads(line) for line in server.err.splitlines()]
+    assert request_id in {line.get("request_id") for line in logged}
+    assert {line["role"] for line in logged} == {"api", "projector"}
+
+
+def handed_in(address: str, token: str) -> Any:
+    try:
+        return hand_in(address, token)
+    except HTTPError as refused:
+        refused.close()
+        return None
 
 
 @pytest.mark.slow
