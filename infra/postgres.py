@@ -36,6 +36,7 @@ def parameters(**settings: str) -> dict[str, Any]:
         "keepalives_idle": 30,
         "keepalives_interval": 10,
         "keepalives_count": 3,
+        "tcp_user_timeout": 30_000,  # milliseconds; a server that went silent
         **settings,
     }
 
