@@ -8,7 +8,7 @@ the next statement, that is after the commit.
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 from psycopg import AsyncConnection
@@ -42,6 +42,7 @@ class Channel:
         )
         self._connection: AsyncConnection[Row] | None = None
         self._pgconn: PGconn | None = None
+        self._transformer: Any = None
         self._socket = -1
         self._prepared: dict[str, bytes] = {}
         self._results: list[PGresult] = []
@@ -82,10 +83,10 @@ class Channel:
             if not self.usable:
                 self._drop()
             raise
-        assert self._connection is not None
-        transformer = Transformer(self._connection)
+        transformer = self._transformer
         transformer.set_pgresult(result, set_loaders=True, format=Format.BINARY)
-        return transformer.load_rows(0, result.ntuples, tuple)
+        rows: list[Row] = transformer.load_rows(0, result.ntuples, tuple)
+        return rows
 
     async def close(self) -> None:
         """Close the connection; the next ``run`` opens another."""
@@ -111,6 +112,7 @@ class Channel:
             raise NotSentError(f"the database does not answer: {error}") from error
         self._pgconn = self._connection.pgconn
         self._pgconn.nonblocking = 1
+        self._transformer = Transformer(self._connection)
         self._socket = self._pgconn.socket
         asyncio.get_running_loop().add_reader(self._socket, self._readable)
         return self._pgconn
