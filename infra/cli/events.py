@@ -72,14 +72,6 @@ def tail(
 
 
 @app.command()
-def catalogue() -> None:
-    """Print what the log may hold, as Markdown, made from the code."""
-    from infra.catalogue import catalogue as made
-
-    sys.stdout.write(made())
-
-
-@app.command()
 def export(
     *,
     after: After = None,
