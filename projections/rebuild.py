@@ -99,12 +99,14 @@ def rebuild(
             rows go on serving.
     """
     schema = model.schema()
-    # The lock ends with the connection.
     with closing(connect()) as db, closing(ReadAhead(connect, reader)) as ahead:
         if not positions.try_lock(db, LOCK, schema):
             raise ReadModelError(f"{schema} is being rebuilt already")
         positions.ensure(db, [model])
-        return _Rebuild(db, reader, ahead, model, progress, batch).run(drop_patience)
+        position = _Rebuild(db, reader, ahead, model, progress, batch).run(drop_patience)
+        # It would end with the connection too, but some time after that was closed.
+        positions.unlock(db, LOCK, schema)
+        return position
 
 
 class _Rebuild:

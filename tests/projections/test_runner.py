@@ -143,11 +143,13 @@ def test_a_notification_wakes_a_runner_that_sleeps(
         db.execute("NOTIFY gradelog_events")
         return up_to_date(db)
 
+    def ended() -> bool:
+        db.execute("NOTIFY gradelog_events")
+        return not thread.is_alive()
+
     wait_until(woken)
     stop.set()
-    db.execute("NOTIFY gradelog_events")
-    thread.join(30)
-    assert not thread.is_alive()
+    wait_until(ended)
 
 
 def test_a_lost_connection_is_opened_again(db: Connection[Any], dsn: str) -> None:
