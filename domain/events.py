@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 from uuid import UUID, SafeUUID
 
 from eventsourcing.domain import Aggregate
@@ -94,6 +94,8 @@ class Recorded:
     recorded_at: datetime
     provenance: Provenance = field(default=NOBODY)
 
+
+E = TypeVar("E", bound=Event)
 
 # --- the registry -----------------------------------------------------------------------
 
@@ -192,6 +194,13 @@ def _decoder(topic: str) -> _Decoder:
     return decoder
 
 
+def made(event_class: type[E], state: State) -> E:
+    """An event of these fields, all of them, which are taken over and not checked."""
+    event = object.__new__(event_class)
+    object.__setattr__(event, "__dict__", state)
+    return event
+
+
 def to_state(event: Event) -> State:
     """The fields to store. UUIDs, datetimes and Decimals are left to the JSON encoder."""
     state: State = dict(vars(event))
@@ -218,6 +227,4 @@ def from_state(topic: str, state: State, stream_id: UUID, version: int) -> Event
             state[name] = convert(value)
     state["originator_id"] = stream_id
     state["originator_version"] = version
-    event = object.__new__(decoder.event_class)
-    object.__setattr__(event, "__dict__", state)
-    return event
+    return made(decoder.event_class, state)

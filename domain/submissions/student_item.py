@@ -7,12 +7,11 @@ are still active. Scores are facts for the read models; no rule reads one back.
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar, Self, TypeVar, cast
+from typing import Any, ClassVar, Self, TypeVar
 from uuid import UUID, uuid5
 
-from eventsourcing.domain import Aggregate
-
 from domain import events
+from domain.aggregate import EventSourced
 from domain.events import CreatedEvent, Event, register
 from domain.submissions.errors import SubmissionNotFoundError, SubmissionRequestError
 from domain.submissions.fields import NOT_UNIQUE, StudentItemKey
@@ -164,7 +163,7 @@ class NewScore:
     team_submission_uuid: UUID | None = None
 
 
-class StudentItem(Aggregate):
+class StudentItem(EventSourced):
     """One learner's work at one item."""
 
     TOPIC: ClassVar[str] = "submissions.StudentItem"
@@ -189,10 +188,10 @@ class StudentItem(Aggregate):
         cls, key: StudentItemKey, *, stream_id: UUID, student_item_id: int, at: datetime
     ) -> Self:
         """Take up a student item that nobody has seen before, on the stream of its key."""
-        return cls._create(
+        return cls.begin(
             StudentItemRegistered,
-            id=stream_id,
-            timestamp=at,
+            stream_id,
+            at,
             student_item_id=student_item_id,
             student_id=key.student_id,
             course_id=key.course_id,
@@ -287,14 +286,14 @@ class StudentItem(Aggregate):
         return reset
 
     def _happened(self, event_class: type[E], at: datetime, **fields: Any) -> E:
-        self.trigger_event(
+        student_id, course_id, item_id, item_type = self.key
+        return self.happened(
             event_class,
-            timestamp=at,
+            at,
             student_item_id=self.student_item_id,
-            student_id=self.key.student_id,
-            course_id=self.key.course_id,
-            item_id=self.key.item_id,
-            item_type=self.key.item_type,
+            student_id=student_id,
+            course_id=course_id,
+            item_id=item_id,
+            item_type=item_type,
             **fields,
         )
-        return cast(E, self.pending_events[-1])

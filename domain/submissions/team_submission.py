@@ -8,9 +8,8 @@ from datetime import datetime
 from typing import Any, ClassVar, Self
 from uuid import UUID
 
-from eventsourcing.domain import Aggregate
-
 from domain import events
+from domain.aggregate import EventSourced
 from domain.events import CreatedEvent, Event, register
 
 
@@ -82,7 +81,7 @@ class TeamSubmissionDeleted(Event):
 register(TeamSubmissionCreated, TeamScoreSet, TeamScoresReset, TeamSubmissionDeleted)
 
 
-class TeamSubmission(Aggregate):
+class TeamSubmission(EventSourced):
     """One answer of one team. The stream id is the public uuid."""
 
     TOPIC: ClassVar[str] = "submissions.TeamSubmission"
@@ -109,10 +108,10 @@ class TeamSubmission(Aggregate):
     @classmethod
     def create(cls, team_submission_uuid: UUID, *, at: datetime, **fields: Any) -> Self:
         """Hand in an answer as a team; the fields are those of TeamSubmissionCreated."""
-        return cls._create(
+        return cls.begin(
             TeamSubmissionCreated,
-            id=team_submission_uuid,
-            timestamp=at,
+            team_submission_uuid,
+            at,
             team_submission_uuid=team_submission_uuid,
             **fields,
         )
@@ -136,9 +135,9 @@ class TeamSubmission(Aggregate):
             self._happened(TeamSubmissionDeleted, at)
 
     def _happened(self, event_class: type[events.Event], at: datetime, **fields: Any) -> None:
-        self.trigger_event(
+        self.happened(
             event_class,
-            timestamp=at,
+            at,
             team_submission_uuid=self.id,
             course_id=self.course_id,
             item_id=self.item_id,

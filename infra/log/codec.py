@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID
 
@@ -26,6 +27,7 @@ def decode_event(type_: str, data: str, stream_id: UUID, version: int) -> Event:
     return from_state(type_, orjson.loads(data), stream_id, version)
 
 
+@lru_cache(maxsize=64)
 def encode_provenance(provenance: Provenance) -> str:
     """The metadata of an append as JSON."""
     if provenance is NOBODY:

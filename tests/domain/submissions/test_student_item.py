@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from domain.application import rebuild
+from domain.events import fields_of
 from domain.submissions.errors import SubmissionNotFoundError, SubmissionRequestError
 from domain.submissions.fields import StudentItemKey
 from domain.submissions.score_summary import Points, replaces_highest
@@ -20,6 +21,7 @@ from domain.submissions.student_item import (
     SubmissionDeleted,
     student_item_stream,
 )
+from domain.submissions.team_submission import TeamSubmission
 
 KEY = StudentItemKey("learner", "course", "item", "essay")
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -125,6 +127,35 @@ def test_the_other_team_of_a_learner_is_known_while_its_part_is_active() -> None
     assert item.other_team(ours) == theirs
     item.reset_score(score_id=1, clear_state=True, emit_signal=True, cause="clear_state", at=NOW)
     assert item.other_team(ours) is None
+
+
+def test_every_event_holds_all_its_fields() -> None:
+    item = registered()
+    submission = handed_in(item)
+    item.set_score(submission.submission_uuid, NewScore(1, 2, 3), at=NOW)
+    item.reset_score(score_id=2, clear_state=True, emit_signal=True, cause="clear_state", at=NOW)
+    team = TeamSubmission.create(
+        uuid4(),
+        at=NOW,
+        team_submission_id=1,
+        course_id="course",
+        item_id="item",
+        item_type="essay",
+        team_id="blue",
+        submitted_by=None,
+        attempt_number=1,
+        submitted_at=NOW,
+        answer="sealed",
+        answer_size=8,
+        member_submissions=[],
+        skipped_members=[],
+    )
+    team.set_score(1, 2, score_ids=[], at=NOW)
+    team.reset_scores(clear_state=True, score_ids=[], at=NOW)
+    events = [*item.collect_events(), *team.collect_events()]
+    assert len({type(event) for event in events}) == 9
+    for event in events:
+        assert set(vars(event)) == {*fields_of(type(event)), "originator_id", "originator_version"}
 
 
 def test_an_item_is_the_same_after_its_events_were_read_back() -> None:
