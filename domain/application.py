@@ -89,6 +89,14 @@ class ClaimTakenError(Exception):
         self.keys = frozenset(keys)
 
 
+@dataclass(frozen=True, slots=True)
+class IdWanted:
+    """An integer id of a named sequence; with a stream, only if nothing happened to it yet."""
+
+    sequence: str
+    new_stream: UUID | None = None
+
+
 class Log(Protocol):
     """The one append-only log.
 
@@ -101,8 +109,11 @@ class Log(Protocol):
     def find_claims(self, keys: Collection[str]) -> Awaitable[Mapping[str, HeldClaim]]:
         """Return those of the claims that are held and not expired."""
 
-    def take_ids(self, *sequences: str) -> Awaitable[Sequence[int]]:
-        """Return the next integer id of each named sequence: rising, never given out twice."""
+    def take_ids(self, *wanted: "IdWanted") -> Awaitable[Sequence[int | None]]:
+        """Return the next integer id of each sequence: rising, never given out twice.
+
+        None where the stream has events already, and its id with them.
+        """
 
     async def append(
         self,
@@ -152,7 +163,11 @@ class Work:
     async def take_id(self, sequence: str) -> int:
         """The next id of a sequence; one that the command foresaw is at hand already."""
         ready = self._ids.get(sequence)
-        return ready.pop(0) if ready else (await self._log.take_ids(sequence))[0]
+        if ready:
+            return ready.pop(0)
+        (taken,) = await self._log.take_ids(IdWanted(sequence))
+        assert taken is not None
+        return taken
 
     def pending(self) -> int:
         """How many events the decisions so far have made."""
@@ -196,13 +211,12 @@ class Command(Generic[R]):
     Attributes:
         decide: takes the decision; refuses with a DomainError.
         idempotency: the key under which the answer is kept.
-        ids: sequences that the decision is going to take an id of, each time it is named.
-            They are asked for while the streams are read.
+        ids: what the decision is going to take; asked for while the streams are read.
     """
 
     decide: Callable[[Work], Awaitable[R]]
     idempotency: Idempotency[R] | None = None
-    ids: Sequence[str] = ()
+    ids: Sequence[IdWanted] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,7 +316,7 @@ class Application:
 
         A refused command has its refusal as outcome and does not touch the others.
         """
-        foreseen = [sequence for command in commands for sequence in command.ids]
+        foreseen = [wanted for command in commands for wanted in command.ids]
         ids: dict[str, list[int]] = {}
         async with self._turns.take(stream_ids):
             fresh = False
@@ -379,7 +393,7 @@ class Application:
         self,
         stream_ids: Sequence[UUID],
         ids: dict[str, list[int]],
-        foreseen: Sequence[str],
+        foreseen: Sequence[IdWanted],
         *,
         fresh: bool,
     ) -> Work:
@@ -394,13 +408,15 @@ class Application:
             else:
                 aggregates[stream_id] = cached
         # Both are on their way before either is waited for.
-        taking = self._log.take_ids(*foreseen) if foreseen else None
+        wanted = [w for w in foreseen if w.new_stream is None or w.new_stream in missing]
+        taking = self._log.take_ids(*wanted) if wanted else None
         if missing:
             for stream_id, events in (await self._log.read_streams(missing)).items():
                 aggregates[stream_id] = rebuild(events)
         if taking is not None:
-            for sequence, taken in zip(foreseen, await taking, strict=True):
-                ids.setdefault(sequence, []).append(taken)
+            for want, taken in zip(wanted, await taking, strict=True):
+                if taken is not None:
+                    ids.setdefault(want.sequence, []).append(taken)
         return Work(self._log, aggregates, ids, fresh=len(missing) == len(stream_ids))
 
     def _keep(self, work: Work) -> None:

@@ -38,10 +38,18 @@ SELECT subject, key_id, key, wrapped_by FROM gradelog.learner_keys WHERE subject
 FIND_BY_ID: Final = """
 SELECT subject, key_id, key, wrapped_by FROM gradelog.learner_keys WHERE key_id = ANY (%s::uuid[])
 """
-INSERT: Final = """
-INSERT INTO gradelog.learner_keys (subject, key_id, key, wrapped_by)
-SELECT * FROM unnest(%s::text[], %s::uuid[], %s::bytea[], %s::text[])
-ON CONFLICT (subject) DO NOTHING
+# Finds the keys of subjects and makes those that are missing, at once. A key that another
+# process makes at the same moment is in neither part.
+FIND_OR_MAKE: Final = """
+WITH made AS (
+    INSERT INTO gradelog.learner_keys (subject, key_id, key, wrapped_by)
+    SELECT * FROM unnest(%b::text[], %b::uuid[], %b::bytea[], %b::text[])
+    ON CONFLICT (subject) DO NOTHING
+    RETURNING subject, key_id, key, wrapped_by
+)
+SELECT * FROM made
+UNION ALL
+SELECT subject, key_id, key, wrapped_by FROM gradelog.learner_keys WHERE subject = ANY (%b::text[])
 """
 
 
@@ -140,16 +148,15 @@ class Vault:
         wanted = list(dict.fromkeys(subjects))
 
         async def ask(connection: AsyncConnection[Row]) -> list[Row]:
-            rows = await fetch_all(connection, FIND_BY_SUBJECT, (wanted,))
+            keys = [self._wrapped(AESGCM.generate_key(256)) for _ in wanted]
+            ids = [uuid.uuid4() for _ in wanted]
+            wrapped_by = [self._master_id] * len(wanted)
+            rows = await fetch_all(
+                connection, FIND_OR_MAKE, (wanted, ids, keys, wrapped_by, wanted)
+            )
             found = {row[0] for row in rows}
-            if new := [subject for subject in wanted if subject not in found]:
-                keys = [self._wrapped(AESGCM.generate_key(256)) for _ in new]
-                await connection.execute(
-                    INSERT,
-                    (new, [uuid.uuid4() for _ in new], keys, [self._master_id] * len(new)),
-                )
-                # Read back: another process may have been first.
-                rows += await fetch_all(connection, FIND_BY_SUBJECT, (new,))
+            if missed := [subject for subject in wanted if subject not in found]:
+                rows += await fetch_all(connection, FIND_BY_SUBJECT, (missed,))
             return rows
 
         self._remember(await self._session.run(ask, within=self._timeout))

@@ -20,6 +20,7 @@ from domain.application import (
     Command,
     Done,
     Idempotency,
+    IdWanted,
     Log,
     Outcome,
     Work,
@@ -187,7 +188,8 @@ class Submissions(Application):
             work.claims.append(Claim(submission_claim(submission_uuid), stream_id))
             return CreatedSubmission(event, text)
 
-        command = Command(decide, idempotency, ids=(SUBMISSION_IDS,))
+        ids = (IdWanted(STUDENT_ITEM_IDS, stream_id), IdWanted(SUBMISSION_IDS))
+        command = Command(decide, idempotency, ids)
         return Prepared((stream_id,), command, submission_uuid)
 
     async def set_score(
@@ -270,7 +272,7 @@ class Submissions(Application):
             )
             return item.set_score(found_uuid, score, at=self._clock())
 
-        return Prepared((stream_id,), Command(decide, idempotency, ids=(SCORE_IDS,)))
+        return Prepared((stream_id,), Command(decide, idempotency, (IdWanted(SCORE_IDS),)))
 
     async def reset_score(
         self,
@@ -427,7 +429,7 @@ class Submissions(Application):
             made: list[dict[str, str]] = []
             skipped: list[dict[str, str]] = []
             teams = await self._teams_of_others(work, members, team_uuid)
-            (team_submission_id,) = await self._log.take_ids(TEAM_SUBMISSION_IDS)
+            team_submission_id = await work.take_id(TEAM_SUBMISSION_IDS)
             for member, submission_uuid, part in zip(members, uuids, parts, strict=True):
                 if (other := teams.get(member.student_id)) is not None:
                     skipped.append({"student_id": member.student_id, "team_id": other})
@@ -495,7 +497,7 @@ class Submissions(Application):
             now = self._clock()
             parts = _active_parts(work, team)
             earned, possible = _points(points_earned, points_possible)
-            ids = list(await self._log.take_ids(*[SCORE_IDS] * len(parts)))
+            ids = [await work.take_id(SCORE_IDS) for _ in parts]
             scored = []
             for (item, submission_uuid), score_id in zip(parts, ids, strict=True):
                 sealed = await self._sealed(annotation, item.key.student_id, score_id)
@@ -523,7 +525,7 @@ class Submissions(Application):
         async def decide(work: Work, team: TeamSubmission) -> list[ScoreReset]:
             now = self._clock()
             items = [item for item, _ in _active_parts(work, team)]
-            ids = list(await self._log.take_ids(*[SCORE_IDS] * len(items)))
+            ids = [await work.take_id(SCORE_IDS) for _ in items]
             resets = [
                 item.reset_score(
                     score_id=score_id,

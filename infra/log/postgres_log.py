@@ -8,7 +8,7 @@ from uuid import UUID
 
 import psycopg
 
-from domain.application import Appended, Claim, HeldClaim
+from domain.application import Appended, Claim, HeldClaim, IdWanted
 from domain.errors import UnavailableError
 from domain.events import Event, Provenance, Recorded
 from infra.batching import Batcher
@@ -44,7 +44,12 @@ SELECT key, stream_id, payload, position FROM claims
 WHERE key = ANY ($1::text[]) AND (expires_at IS NULL OR expires_at > now())
 """
 
-TAKE_IDS: Final = "SELECT nextval(name::regclass) FROM unnest($1::text[]) AS t (name)"
+TAKE_IDS: Final = """
+SELECT CASE WHEN new_stream IS NULL
+                OR NOT EXISTS (SELECT FROM events e WHERE e.stream_id = new_stream)
+            THEN nextval(name::regclass) END
+FROM unnest($1::text[], $2::uuid[]) AS t (name, new_stream)
+"""
 
 READ_RECORDED_STREAM: Final = """
 SELECT position, stream_id, version, type, data, metadata, event_id, recorded_at
@@ -97,9 +102,9 @@ class PostgresLog:
         """Return those of the claims that are held and not expired."""
         return self._claim_batches(tuple(keys))
 
-    def take_ids(self, *sequences: str) -> Awaitable[Sequence[int]]:
-        """Return the next id of each named sequence."""
-        return self._id_batches(sequences)
+    def take_ids(self, *wanted: IdWanted) -> Awaitable[Sequence[int | None]]:
+        """Return the next id of each sequence; see ``domain.application.Log``."""
+        return self._id_batches(wanted)
 
     async def append(
         self,
@@ -185,9 +190,15 @@ class PostgresLog:
         held = {row[0]: HeldClaim(*row) for row in rows}
         return [{key: held[key] for key in question if key in held} for question in questions]
 
-    async def _take_ids(self, questions: Sequence[tuple[str, ...]]) -> Sequence[list[int]]:
-        names = arrays.texts([name for question in questions for name in question])
-        ids = iter([row[0] for row in await self._ids.ask(TAKE_IDS, (names,))])
+    async def _take_ids(
+        self, questions: Sequence[tuple[IdWanted, ...]]
+    ) -> Sequence[list[int | None]]:
+        wanted = [one for question in questions for one in question]
+        arguments = (
+            arrays.texts([one.sequence for one in wanted]),
+            arrays.uuids([one.new_stream.bytes if one.new_stream else None for one in wanted]),
+        )
+        ids = iter([row[0] for row in await self._ids.ask(TAKE_IDS, arguments)])
         return [[next(ids) for _ in question] for question in questions]
 
 

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from domain.application import Idempotency
+from domain.application import Idempotency, IdWanted
 from domain.errors import IdempotencyKeyReusedError, OutcomeUnknownError
 from domain.events import Event, Provenance
 from domain.submissions.application import CreatedSubmission, Submissions
@@ -212,7 +212,7 @@ def test_a_repeat_with_the_same_key_settles_an_unknown_outcome(dsn: str) -> None
         created = (await commands.create_submission(item("a"), "x")).value.event
         prepared = await commands.prepare_create_submission(item("a"), "y", idempotency=key("k"))
         # Ids and streams are asked for on other connections: only the append goes deaf.
-        await log.take_ids("submission_ids")
+        await log.take_ids(IdWanted("submission_ids"))
         cut.deaf_to = "append_events"
         (outcome,) = await commands.execute_all([prepared])
         assert isinstance(outcome, OutcomeUnknownError)
