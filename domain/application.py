@@ -51,17 +51,19 @@ class Claim:
         stream_id: the stream that the key stands for.
         payload: what to answer to whoever finds the key taken.
         expires_at: when the key may be taken again; never, if None.
+        after: how many of the append's events it stands behind; all of them, if None.
     """
 
     key: str
     stream_id: UUID | None = None
     payload: bytes | None = None
     expires_at: datetime | None = None
+    after: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class HeldClaim:
-    """A claim as the log holds it, with the position of the last event appended with it."""
+    """A claim as the log holds it, with the position of the event it stands behind."""
 
     key: str
     stream_id: UUID | None
@@ -329,12 +331,12 @@ class Application:
                     fresh = True
                     continue
                 events = work.collect()
-                if not events:
-                    if work.fresh:
-                        self._keep(work)
-                        return list(outcomes)
+                if not events and not work.fresh:
                     fresh = True
                     continue
+                if not events and not work.claims:
+                    self._keep(work)
+                    return list(outcomes)
                 try:
                     appended = await self._log.append(
                         events,
@@ -378,12 +380,13 @@ class Application:
             count = work.pending()
             position = count - 1 if count > made else None
             made = count
-            if idempotency and position is not None:
+            if idempotency:  # also when there was nothing to do: a repeat must not find more
                 work.claims.append(
                     Claim(
                         idempotency.key,
                         payload=idempotency.fingerprint + idempotency.render(result),
                         expires_at=idempotency.expires_at,
+                        after=count,
                     )
                 )
             outcomes.append(Done(result, position))

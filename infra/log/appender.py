@@ -270,7 +270,7 @@ class Appender:
                 figures.events += len(waiting.events)
                 waiting.succeed(Appended(position, reply.at))
                 position += len(waiting.events)
-            elif (before := stored.get(waiting.events[0].event_id)) is not None:
+            elif waiting.events and (before := stored.get(waiting.events[0].event_id)):
                 waiting.succeed(before)
             else:
                 figures.conflicts += 1
@@ -284,7 +284,7 @@ class Appender:
         self, batch: list[_Waiting], left_out: frozenset[int]
     ) -> dict[bytes, Appended]:
         """Of appends that met a conflict on a second try: which the first try had stored."""
-        firsts = [batch[number - 1].events[0] for number in left_out]
+        firsts = [event for n in left_out for event in batch[n - 1].events[:1]]
         arguments = (
             arrays.uuids([event.stream_id.bytes for event in firsts]),
             arrays.integers([event.version for event in firsts]),
@@ -359,7 +359,7 @@ def _keys(
 def _arguments(batch: list[_Waiting]) -> tuple[bytes, ...]:
     numbered = [(n, event) for n, waiting in enumerate(batch, 1) for event in waiting.events]
     events = [event for _, event in numbered]
-    last_event = list(accumulate(len(waiting.events) for waiting in batch))
+    before = list(accumulate((len(waiting.events) for waiting in batch), initial=0))
     claims = [(n, claim) for n, waiting in enumerate(batch, 1) for claim in waiting.claims]
     releases = [(n, key) for n, waiting in enumerate(batch, 1) for key in waiting.releases]
     return (
@@ -371,7 +371,9 @@ def _arguments(batch: list[_Waiting]) -> tuple[bytes, ...]:
         arrays.texts([waiting.metadata for waiting in batch]),
         arrays.uuids([event.event_id for event in events]),
         arrays.integers([n for n, _ in claims]),
-        arrays.integers([last_event[n - 1] for n, _ in claims]),
+        arrays.integers(
+            [before[n] if c.after is None else before[n - 1] + c.after for n, c in claims]
+        ),
         arrays.texts([claim.key for _, claim in claims]),
         arrays.uuids([claim.stream_id.bytes if claim.stream_id else None for _, claim in claims]),
         arrays.byte_strings([claim.payload for _, claim in claims]),

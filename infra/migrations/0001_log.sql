@@ -43,8 +43,8 @@ CREATE SEQUENCE team_submission_ids;
 -- commit order is position order and there is never a gap. The first attempt is
 -- optimistic. When a stream version or a claim is taken, a second pass leaves out the
 -- callers at fault and stores the rest; it is planned afresh each time, because a plan
--- made while the table was small would be kept. `claim_offsets` says which event of the
--- batch is the last of the claim's caller.
+-- made while the table was small would be kept. `claim_offsets` says behind which event of
+-- the batch a claim stands. A caller may have claims and no events.
 --
 -- Returns the head before the batch, the time recorded, the callers left out because a
 -- stream has moved on, and those left out because a claim is held.
@@ -172,12 +172,14 @@ BEGIN
             FROM kept k ORDER BY k.position
         )
         INSERT INTO claims (key, stream_id, payload, position, expires_at)
-        SELECT t.key, t.stream_id, t.payload, k.position, t.expires_at
-        FROM unnest($12, $13, $14, $15, $16) AS t (last_event, key, stream_id, payload, expires_at)
-        JOIN kept k ON k.n = t.last_event
+        SELECT t.key, t.stream_id, t.payload, coalesce(k.position, $1), t.expires_at
+        FROM unnest($17, $12, $13, $14, $15, $16)
+            AS t (caller, last_event, key, stream_id, payload, expires_at)
+        LEFT JOIN kept k ON k.caller = t.caller AND k.n = t.last_event
+        WHERE NOT t.caller = ANY ($8 || $9)
     $q$ USING head, callers, streams, versions, types, datas, event_ids, stale, claimed,
               metadatas, at, claim_offsets, claim_keys, claim_streams, claim_payloads,
-              claim_expiries;
+              claim_expiries, claim_callers;
 END
 $$;
 

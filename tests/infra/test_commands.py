@@ -201,6 +201,38 @@ def test_the_same_key_with_the_same_request_is_carried_out_once(dsn: str) -> Non
     run(dsn, test, processes=2)
 
 
+def test_a_command_that_found_nothing_to_do_does_nothing_later_either(dsn: str) -> None:
+    async def test(one: Process, two: Process) -> None:
+        promise = Idempotency("k", b"reset", lambda _: b"done")
+        reset = ("a", "course", "item")
+        first = await one.commands.reset_score(*reset, idempotency=promise)
+        assert (first.value, first.position) == (None, None)
+        created = (await one.commands.create_submission(item("a"), "x")).value.event
+        await one.commands.set_score(created.submission_uuid, 1, 2)
+        again = await two.commands.reset_score(*reset, idempotency=promise)
+        assert again.replay == b"done"
+        assert isinstance((await one.events("a"))[-1], ScoreSet)
+
+    run(dsn, test, processes=2)
+
+
+def test_each_of_many_commands_is_answered_again_with_its_own_position(dsn: str) -> None:
+    async def test(process: Process) -> None:
+        async def send() -> list[int | None]:
+            prepared = [
+                await process.commands.prepare_create_submission(
+                    item("a"), n, idempotency=key(f"k{n}")
+                )
+                for n in range(3)
+            ]
+            return [outcome.position for outcome in await process.commands.execute_all(prepared)]
+
+        assert await send() == [2, 3, 4]
+        assert await send() == [2, 3, 4]
+
+    run(dsn, test)
+
+
 def test_a_repeat_with_the_same_key_settles_an_unknown_outcome(dsn: str) -> None:
     async def test() -> None:
         async with wire(dsn) as cut:

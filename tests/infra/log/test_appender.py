@@ -143,6 +143,32 @@ def test_claims_stand_with_their_last_event_and_can_be_released(dsn: str) -> Non
     with_log(dsn, test)
 
 
+def test_claims_without_events_are_stored_beside_conflicts_of_others(dsn: str) -> None:
+    async def test(log: PostgresLog) -> None:
+        taken = uuid4()
+        await log.append_encoded(events(taken, 1))
+        refused, *stored_ = await asyncio.gather(
+            log.append_encoded(events(taken, 1), claims=[Claim("lost", after=0)]),
+            log.append_encoded([], claims=[Claim("alone")]),
+            log.append_encoded(
+                events(uuid4(), 1, 2), claims=[Claim("first", after=1), Claim("last")]
+            ),
+            return_exceptions=True,
+        )
+        assert isinstance(refused, StreamConflictError)
+        assert not [one for one in stored_ if isinstance(one, Exception)]
+        held = await log.find_claims(["lost", "alone", "first", "last"])
+        assert {name: claim.position for name, claim in held.items()} == {
+            "alone": 1,
+            "first": 2,
+            "last": 3,
+        }
+        await log.append_encoded([], claims=[Claim("later")])
+        assert (await log.find_claims(["later"]))["later"].position == 3
+
+    with_log(dsn, test)
+
+
 def test_a_release_of_a_refused_append_releases_nothing(dsn: str) -> None:
     async def test(log: PostgresLog) -> None:
         stream = uuid4()
