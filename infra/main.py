@@ -1,12 +1,16 @@
 """The wiring: the one place that knows everybody."""
 
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
+from typing import Final
+
+import structlog
 
 from api.backend import Backend
 from domain.submissions.application import Submissions
-from infra.embedded import EmbeddedPostgres
+from infra.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from infra.log.postgres_log import PostgresLog
 from infra.log.reader import connect
 from infra.migrate import migrate
@@ -15,6 +19,11 @@ from infra.settings import Settings, master_key
 from infra.vault import Vault
 from projections.positions import ensure
 from projections.registry import READ_MODELS
+
+logger = structlog.get_logger(__name__)
+
+WATCH_EVERY: Final = 1.0
+"""Seconds between two looks at the embedded server."""
 
 
 def now() -> datetime:
@@ -36,9 +45,34 @@ def database(settings: Settings) -> Iterator[str]:
     with ExitStack() as stack:
         dsn = settings.database_url
         if dsn is None:
-            dsn = stack.enter_context(EmbeddedPostgres(settings.home)).dsn
+            embedded = stack.enter_context(EmbeddedPostgres(settings.home))
+            stack.enter_context(kept_running(embedded))
+            dsn = embedded.dsn
         prepare(dsn)
         yield dsn
+
+
+@contextmanager
+def kept_running(embedded: EmbeddedPostgres) -> Iterator[None]:
+    """Start the embedded server again when it dies; nobody else would."""
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(WATCH_EVERY):
+            if embedded.pid is None:
+                logger.warning("the embedded PostgreSQL is gone and is started again")
+                try:
+                    embedded.start()
+                except EmbeddedPostgresError:
+                    logger.exception("the embedded PostgreSQL does not start")
+
+    watcher = threading.Thread(target=watch, name="keeper of PostgreSQL", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        watcher.join()
 
 
 def prepare(dsn: str) -> None:

@@ -24,6 +24,8 @@ def options(*, statement_timeout: float, search_path: Sequence[str] = (LOG_SCHEM
     milliseconds = max(1, int(statement_timeout * 1000))
     return (
         f"-c statement_timeout={milliseconds} -c search_path={','.join(search_path)}"
+        # Each statement of an append sees what was committed before it, whatever is usual here.
+        " -c default_transaction_isolation=read\\ committed"
         " -c timezone=UTC -c idle_in_transaction_session_timeout=60000"
     )
 
@@ -77,8 +79,19 @@ def pool(
     )
 
 
+READ_ONLY: Final = "25006"
+
+
+def _passes(error: Exception) -> bool:
+    """Whether an error speaks of the server or the way to it, not of what was asked."""
+    return (
+        isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | TimeoutError)
+        or getattr(error, "sqlstate", None) == READ_ONLY
+    )
+
+
 class Session:
-    """One connection for one task at a time, opened again whenever it breaks."""
+    """One connection that tasks use in turns, opened again whenever it breaks."""
 
     def __init__(self, dsn: str, *, statement_timeout: float, **settings: str) -> None:
         self._dsn = dsn
@@ -86,6 +99,7 @@ class Session:
             settings
         )
         self._connection: AsyncConnection[Row] | None = None
+        self._turn = asyncio.Lock()
 
     @property
     def current(self) -> AsyncConnection[Row] | None:
@@ -127,15 +141,17 @@ class Session:
         pause = 0.02
         while True:
             try:
-                async with asyncio.timeout_at(deadline):
-                    return await work(await self.connection())
-            except (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError) as error:
-                await self.discard()
+                async with asyncio.timeout_at(deadline), self._turn:
+                    try:
+                        return await work(await self.connection())
+                    except BaseException:
+                        await self.discard()
+                        raise
+            except (psycopg.Error, TimeoutError) as error:
+                if not _passes(error):
+                    raise
                 if loop.time() + pause >= deadline:
                     raise UnavailableError(f"the database does not answer: {error}") from error
-            except asyncio.CancelledError:
-                await self.discard()
-                raise
             await asyncio.sleep(pause)
             pause = min(pause * 2, 0.5)
 

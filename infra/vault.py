@@ -120,7 +120,10 @@ class Vault:
         found = set()
         for text in sealed:
             key_id = base64.b64decode(text[2:26])[:_KEY_ID]  # 24 characters hold 18 bytes
-            if key_id not in self._by_id:
+            try:
+                # Used last: what is loaded for the others must not push it out.
+                self._by_id.move_to_end(key_id)
+            except KeyError:
                 found.add(key_id)
         return [UUID(bytes=key_id) for key_id in found]
 
@@ -145,7 +148,7 @@ class Vault:
             self._by_id.pop(key_id.bytes, None)
 
     async def _keys_of(self, subjects: Sequence[str]) -> Sequence[UUID]:
-        wanted = list(dict.fromkeys(subjects))
+        wanted = sorted(set(subjects))  # in one order: two processes must not wait in a ring
 
         async def ask(connection: AsyncConnection[Row]) -> list[Row]:
             keys = [self._wrapped(AESGCM.generate_key(256)) for _ in wanted]

@@ -19,10 +19,14 @@ T = TypeVar("T")
 MAX_ANSWER_SIZE = 102_400
 """Characters of an answer's JSON text, all non-ASCII escaped; the limit is inclusive."""
 
+MAX_ANSWER_DEPTH = 500
+"""Arrays and objects inside each other; what is nested deeper cannot be read everywhere."""
+
 MAX_TOP_SUBMISSIONS = 100
 MAX_INTEGER = 2_147_483_647
 
 _INTEGER = re.compile(r"\s*[+-]?[0-9]{1,40}(\.0*)?\s*")
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _encode = json.JSONEncoder(allow_nan=False).encode
 _NOT_SERIALIZABLE = FieldMessage("Answer value must be JSON-serializable", "invalid")
@@ -71,7 +75,11 @@ def text(
         raise FieldError(NULL)
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise FieldError(FieldMessage("Not a valid string.", "invalid"))
-    trimmed = str(value).strip() if trim else str(value)
+    try:
+        given = str(value)
+    except ValueError:  # an integer of thousands of digits
+        raise FieldError(FieldMessage("Not a valid string.", "invalid")) from None
+    trimmed = given.strip() if trim else given
     if not allow_blank and not trimmed.strip():
         raise FieldError(FieldMessage("This field may not be blank.", "blank"))
     messages = []
@@ -128,6 +136,18 @@ def integer(value: object) -> int:
     return number
 
 
+def checked_attempt_number(number: int) -> int:
+    """The number that an attempt gets by itself, which has the same bound.
+
+    Raises:
+        SubmissionRequestError: the last attempt has the largest number already.
+    """
+    form = Form()
+    form.check("attempt_number", integer, number)
+    form.refuse_if_bad()
+    return number
+
+
 def moment(value: object) -> datetime:
     """An aware datetime in UTC. A naive one is taken as UTC."""
     if isinstance(value, datetime):
@@ -160,9 +180,26 @@ def answer_text(answer: object) -> str:
         encoded = _encode(answer)
     except (TypeError, ValueError, RecursionError):
         raise FieldError(_NOT_SERIALIZABLE) from None
+    if _depth(encoded) > MAX_ANSWER_DEPTH:
+        raise FieldError(_NOT_SERIALIZABLE)
     if len(encoded) > MAX_ANSWER_SIZE:
         raise FieldError(FieldMessage("Maximum answer size exceeded.", "invalid"))
     return encoded
+
+
+def _depth(encoded: str) -> int:
+    """How deep a JSON text is nested, or an upper bound when that is low."""
+    bound = encoded.count("[") + encoded.count("{")
+    if bound <= MAX_ANSWER_DEPTH:
+        return bound
+    depth = deepest = 0
+    for character in _STRING.sub("", encoded):
+        if character in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif character in "]}":
+            depth -= 1
+    return deepest
 
 
 def student_item(values: object) -> StudentItemKey:

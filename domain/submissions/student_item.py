@@ -13,6 +13,7 @@ from uuid import UUID, uuid5
 from domain import events
 from domain.aggregate import EventSourced
 from domain.events import CreatedEvent, Event, register
+from domain.submissions import fields
 from domain.submissions.errors import SubmissionNotFoundError, SubmissionRequestError
 from domain.submissions.fields import NOT_UNIQUE, StudentItemKey
 
@@ -229,12 +230,14 @@ class StudentItem(EventSourced):
             # Attempts are numbered by the time they were submitted. Clocks of two machines
             # differ; what is submitted now is not earlier than what was submitted before.
             at = submitted_at = max(at, self.last_submitted_now or at)
+        if number is None:
+            number = fields.checked_attempt_number(self.next_attempt_number())
         return self._happened(
             SubmissionCreated,
             at,
             submission_uuid=new.submission_uuid,
             submission_id=new.submission_id,
-            attempt_number=self.next_attempt_number() if number is None else number,
+            attempt_number=number,
             submitted_at=submitted_at,
             answer=new.answer,
             answer_size=new.answer_size,

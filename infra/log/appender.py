@@ -9,6 +9,7 @@ the log itself tells whether the first try was stored.
 
 import asyncio
 import os
+import struct
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -245,16 +246,11 @@ class Appender:
         pending.extendleft(reversed(left))
         return batch
 
-    async def _store(self, batch: list[_Waiting]) -> None:
+    async def _store(self, batch: list[_Waiting], *, sent: bool = False) -> None:
         try:
-            reply, resent = await self._send(batch)
-        except psycopg.Error as error:
-            # The server refused the batch for what is in it. Find the caller at fault.
-            if len(batch) == 1:
-                batch[0].fail(error)
-                return
-            for waiting in batch:
-                await self._store([waiting])
+            reply, sent = await self._send(batch, sent=sent)
+        except _RefusedError as refused:
+            await self._store_one_by_one(batch, refused)
             return
         except (UnavailableError, OutcomeUnknownError) as error:
             for waiting in batch:
@@ -263,7 +259,7 @@ class Appender:
         figures = self.figures
         figures.batches += 1
         left_out = reply.stale | reply.claimed
-        stored = await self._stored_before(batch, left_out) if resent and left_out else {}
+        stored = await self._stored_before(batch, left_out) if sent and left_out else {}
         position = reply.head + 1
         for number, waiting in enumerate(batch, 1):
             if number not in left_out:
@@ -280,6 +276,16 @@ class Appender:
                     else ClaimTakenError([claim.key for claim in waiting.claims])
                 )
 
+    async def _store_one_by_one(self, batch: list[_Waiting], refused: "_RefusedError") -> None:
+        """The server refused a batch for what is in it: find the caller at fault."""
+        if len(batch) == 1:
+            # What was sent before without an answer may have been stored then.
+            lost = OutcomeUnknownError(_LOST)
+            batch[0].fail(lost if refused.sent else refused.error)
+            return
+        for waiting in batch:
+            await self._store([waiting], sent=refused.sent)
+
     async def _stored_before(
         self, batch: list[_Waiting], left_out: frozenset[int]
     ) -> dict[bytes, Appended]:
@@ -289,7 +295,8 @@ class Appender:
             arrays.uuids([event.stream_id.bytes for event in firsts]),
             arrays.integers([event.version for event in firsts]),
         )
-        deadline = asyncio.get_running_loop().time() + self._timeout
+        now = asyncio.get_running_loop().time()
+        deadline = max(now + 1.0, min(batch[n - 1].deadline for n in left_out))
         while True:
             try:
                 rows = await self._channel.run(FIND_STORED, arguments, deadline=deadline)
@@ -303,42 +310,62 @@ class Appender:
                     return {}
             await asyncio.sleep(PAUSE_BEFORE_RETRY)
 
-    async def _send(self, batch: list[_Waiting]) -> tuple[_Reply, bool]:
+    async def _send(self, batch: list[_Waiting], *, sent: bool) -> tuple[_Reply, bool]:
         """Send a batch until the server has answered or the first caller's time is over.
 
+        Args:
+            batch: what to store.
+            sent: whether it was sent before without an answer.
+
+        Returns:
+            the reply, and whether there was a try before that got no answer.
+
         Raises:
-            psycopg.Error: the server refused the batch; nothing of it is stored.
+            _RefusedError: the server refused the batch for what is in it.
             UnavailableError: nothing of it is stored.
             OutcomeUnknownError: it was sent and no answer came.
         """
-        arguments = _arguments(batch)
+        try:
+            arguments = _arguments(batch)
+        except (ValueError, struct.error) as error:  # a text or number that cannot be sent
+            raise _RefusedError(error, sent=sent) from error
         deadline = min(waiting.deadline for waiting in batch)
         loop = asyncio.get_running_loop()
-        sent = False
         while True:
             try:
                 rows = await self._channel.run(APPEND, arguments, deadline=deadline)
             except NotSentError as error:
-                if loop.time() + PAUSE_BEFORE_RETRY >= deadline:
-                    if sent:
-                        raise OutcomeUnknownError(_LOST) from error
-                    raise UnavailableError(str(error)) from error
+                cause: Exception = error
             except (psycopg.Error, TimeoutError) as error:
-                sent = True
+                cause = error
                 if isinstance(error, psycopg.Error) and self._channel.usable:
                     # The server itself said no, on a connection that goes on.
                     code = error.sqlstate or ""
-                    if code.startswith(SERVER_CANNOT):
+                    if not code.startswith(SERVER_CANNOT):
+                        if code not in _SERIALIZATION_FAILURES:
+                            raise _RefusedError(error, sent=sent) from error
+                    elif not sent:
                         raise UnavailableError(f"the database cannot store now: {error}") from error
-                    if code not in _SERIALIZATION_FAILURES:
-                        raise
-                if loop.time() + PAUSE_BEFORE_RETRY >= deadline:
-                    raise OutcomeUnknownError(_LOST) from error
+                else:
+                    sent = True
             else:
                 head, at, stale, claimed = rows[0]
                 self.figures.resent += sent
                 return _Reply(head, at, frozenset(stale or ()), frozenset(claimed or ())), sent
+            if loop.time() + PAUSE_BEFORE_RETRY >= deadline:
+                if sent:
+                    raise OutcomeUnknownError(_LOST) from cause
+                raise UnavailableError(f"the database does not answer: {cause}") from cause
             await asyncio.sleep(PAUSE_BEFORE_RETRY)
+
+
+class _RefusedError(Exception):
+    """The server refused a batch for what is in it; nothing of this try is stored."""
+
+    def __init__(self, error: Exception, *, sent: bool) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.sent = sent
 
 
 def _keys(

@@ -38,7 +38,9 @@ class Channel:
         """
         self._dsn = dsn
         self._parameters = parameters(
-            options=options(statement_timeout=statement_timeout), application_name=name
+            # What is acknowledged is on the disk, whatever is usual on this server.
+            options=options(statement_timeout=statement_timeout) + " -c synchronous_commit=on",
+            application_name=name,
         )
         self._connection: AsyncConnection[Row] | None = None
         self._pgconn: PGconn | None = None

@@ -1,0 +1,35 @@
+"""The wiring of an installation."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from infra.embedded import EmbeddedPostgres
+from infra.main import kept_running
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    place = Path(tempfile.mkdtemp(prefix="gradelog-kept-"))
+    place.chmod(0o755)
+    yield place
+    shutil.rmtree(place, ignore_errors=True)
+
+
+@pytest.mark.fault
+def test_an_embedded_server_that_dies_is_started_again(home: Path) -> None:
+    with EmbeddedPostgres(home) as server, kept_running(server):
+        for _ in range(2):
+            before = server.pid
+            server.kill9()
+            deadline = time.monotonic() + 30
+            while server.pid in {None, before}:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            with psycopg.connect(server.dsn) as db:
+                assert db.execute("SELECT 1").fetchone() == (1,)
