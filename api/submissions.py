@@ -12,7 +12,7 @@ Source: edx-submissions, ``submissions/api.py``.
 
 import json
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from api import rendering
@@ -29,7 +29,10 @@ from domain.submissions.errors import (
 from domain.submissions.fields import REQUIRED, UNKNOWN_FIELD, StudentItemKey
 from domain.submissions.student_item import ScoreReset, ScoreSet
 from projections import submissions as queries
+from projections.read_model import Query
 from projections.submissions import Score, Submission, TopSubmission
+
+T = TypeVar("T")
 
 MAX_TOP_SUBMISSIONS = fields.MAX_TOP_SUBMISSIONS
 MAX_ANSWER_SIZE = fields.MAX_ANSWER_SIZE
@@ -328,7 +331,7 @@ def get_student_ids_by_submission_uuid(
     if not wanted or not fields.storable(course_id):
         return {}
     query = queries.student_ids_by_submission_uuid(course_id, wanted)
-    found = installation().ask(query, latest=not read_replica)
+    found = _asked(installation(), query, latest=not read_replica)
     return {str(uuid): student_id for uuid, student_id in found.items()}
 
 
@@ -345,7 +348,7 @@ def get_score(student_item: Any) -> Result | None:
     if key is None:
         return None
     here = installation()
-    return _loaded_score(here, here.ask(queries.score_of_item(key), latest=True))
+    return _loaded_score(here, _asked(here, queries.score_of_item(key), latest=True))
 
 
 def get_scores(course_id: str, student_id: str) -> dict[str, Result]:
@@ -375,7 +378,7 @@ def get_latest_score_for_submission(
     """
     here = installation()
     query = queries.latest_score_of_submission(parsed_uuids([submission_uuid])[0])
-    return _loaded_score(here, here.ask(query, latest=not read_replica))
+    return _loaded_score(here, _asked(here, query, latest=not read_replica))
 
 
 # --- shared -----------------------------------------------------------------------------------
@@ -394,6 +397,13 @@ def parsed_uuids(values: Iterable[Any]) -> list[UUID]:
         except ValueError:
             raise SubmissionRequestError(f"“{value}” is not a valid UUID.") from None
     return found
+
+
+def _asked(here: Installation, query: Query[T], *, latest: bool) -> T:
+    try:
+        return here.ask(query, latest=latest)
+    except UnavailableError as error:
+        raise SubmissionInternalError(f"The answer could not be fetched: {error}") from error
 
 
 def _submission(here: Installation, given: Any, *, read_replica: bool) -> Submission:

@@ -67,12 +67,29 @@ def create_submission_for_team(
                 provenance=by,
             )
         )
-        return get_team_submission(done.value.id)
     except UnavailableError as error:
         raise TeamSubmissionInternalError(
             f"An error occurred while creating a submission of team {team_id} for item {item_id}"
             f" in course {course_id}"
         ) from error
+    event = done.value.event
+    row = TeamSubmission(
+        team_submission_uuid=event.team_submission_uuid,
+        team_submission_id=event.team_submission_id,
+        attempt_number=event.attempt_number,
+        submitted_at=event.submitted_at,
+        course_id=event.course_id,
+        item_id=event.item_id,
+        item_type=event.item_type,
+        team_id=event.team_id,
+        submitted_by=event.submitted_by,
+        created_at=event.timestamp,
+        answer=event.answer,
+        submission_uuids=tuple(
+            UUID(member["submission_uuid"]) for member in reversed(event.member_submissions)
+        ),
+    )
+    return _rendered(row, json.loads(done.value.answer_text))
 
 
 def get_team_submission(team_submission_uuid: Any) -> Result:
@@ -96,6 +113,8 @@ def get_team_submission_from_individual_submission(individual_submission_uuid: A
         TeamSubmissionNotFoundError: there is none.
         TeamSubmissionInternalError: text that is no UUID, or no answer at the moment.
     """
+    if individual_submission_uuid is None:
+        raise TeamSubmissionNotFoundError
     uuid = _team_uuid(individual_submission_uuid)
     return _found(queries.team_submission_of_submission(uuid), "")
 
@@ -136,7 +155,7 @@ def get_all_team_submissions(course_id: str, item_id: str) -> list[Result]:
     here = installation()
     rows = _asked(here, queries.team_submissions_of_item(course_id, item_id))
     here.load(row.answer for row in rows)
-    return [_rendered(here, row) for row in rows]
+    return [_opened(here, row) for row in rows]
 
 
 def get_team_submission_student_ids(team_submission_uuid: Any) -> list[str]:
@@ -265,14 +284,18 @@ def _found(query: Query[TeamSubmission | None], not_found: str) -> Result:
     if row is None:
         raise TeamSubmissionNotFoundError(*[not_found] if not_found else [])
     here.load([row.answer])
-    return _rendered(here, row)
+    return _opened(here, row)
 
 
-def _rendered(here: Installation, row: TeamSubmission) -> Result:
+def _opened(here: Installation, row: TeamSubmission) -> Result:
     try:
         answer = json.loads(here.open(row.answer, answer_context(row.team_submission_uuid)))
     except KeyDestroyedError:
         answer = None
+    return _rendered(row, answer)
+
+
+def _rendered(row: TeamSubmission, answer: Any) -> Result:
     return {
         "team_submission_uuid": str(row.team_submission_uuid),
         "attempt_number": row.attempt_number,

@@ -8,6 +8,7 @@ process; between processes the log is the judge.
 """
 
 import asyncio
+import random
 from collections import OrderedDict, deque
 from collections.abc import (
     AsyncIterator,
@@ -35,7 +36,13 @@ A = TypeVar("A", bound=Aggregate)
 Clock = Callable[[], datetime]
 """Gives the current moment as an aware datetime in UTC."""
 
-DECISIONS_BEFORE_CONFLICT = 20
+DECIDING_SECONDS = 10.0
+"""How long a decision is taken again that others keep winning."""
+
+EAGER_DECISIONS = 3
+LONGEST_PAUSE = 0.1
+"""Seconds at most before a further try; the pauses of rivals are random, so one gets through."""
+
 CACHED_AGGREGATES = 10_000
 
 
@@ -170,6 +177,11 @@ class Work:
         (taken,) = await self._log.take_ids(IdWanted(sequence))
         assert taken is not None
         return taken
+
+    async def take_ids(self, sequence: str, count: int) -> list[int]:
+        """The next ids of a sequence, asked for at once."""
+        taken = await self._log.take_ids(*[IdWanted(sequence)] * count) if count else ()
+        return [one for one in taken if one is not None]
 
     def pending(self) -> int:
         """How many events the decisions so far have made."""
@@ -319,13 +331,19 @@ class Application:
         A refused command has its refusal as outcome and does not touch the others.
         """
         foreseen = [wanted for command in commands for wanted in command.ids]
+        once = dict.fromkeys(wanted for wanted in foreseen if wanted.new_stream is not None)
+        foreseen = [*once, *(wanted for wanted in foreseen if wanted.new_stream is None)]
         ids: dict[str, list[int]] = {}
         async with self._turns.take(stream_ids):
             fresh = False
-            for attempt in range(DECISIONS_BEFORE_CONFLICT):
+            attempt = 0
+            loop = asyncio.get_running_loop()
+            deadline = loop.time() + DECIDING_SECONDS
+            while loop.time() < deadline:
                 work = await self._load(
                     stream_ids, ids, foreseen if attempt == 0 else (), fresh=fresh
                 )
+                attempt += 1
                 outcomes = await self._decide_all(work, commands)
                 if outcomes is None:  # a refusal on cached state counts for nothing
                     fresh = True
@@ -346,12 +364,13 @@ class Application:
                     )
                 except (StreamConflictError, ClaimTakenError):
                     fresh = True
+                    if attempt > EAGER_DECISIONS:
+                        pause = min(0.001 * 2 ** (attempt - EAGER_DECISIONS), LONGEST_PAUSE)
+                        await asyncio.sleep(random.uniform(0, pause))  # noqa: S311
                     continue
                 self._keep(work)
                 return [_placed(outcome, appended.first_position) for outcome in outcomes]
-            raise ConflictError(
-                f"other writers changed the same streams {DECISIONS_BEFORE_CONFLICT} times in a row"
-            )
+            raise ConflictError(f"other writers changed the same streams {attempt} times in a row")
 
     async def _decide_all(
         self, work: Work, commands: Sequence[Command[Any]]

@@ -44,12 +44,14 @@ class Gradelog:
         self._reads = reads
         self._submissions = Submissions(log, now, vault)
         self._written = 0
+        self._noting = threading.Lock()
 
     def carry_out(self, command: Callable[[Submissions], Awaitable[Done[T]]]) -> Done[T]:
         """Carry out a command; return when it is stored durably."""
         done = self._engine.run(lambda: command(self._submissions))
-        if done.position is not None and done.position > self._written:
-            self._written = done.position
+        if done.position is not None:
+            with self._noting:
+                self._written = max(self._written, done.position)
         return done
 
     def ask(self, query: Query[T], *, latest: bool) -> T:
@@ -69,8 +71,15 @@ class Gradelog:
 
     @contextmanager
     def _streamed(self, query: StreamQuery[T], *, latest: bool) -> Iterator[Iterator[Sequence[T]]]:
-        written = 0 if latest else self._written
-        with self._reads.stream(query, at_least=written, latest=latest) as answer:
+        with ExitStack() as stack:
+            written = 0 if latest else self._written
+            try:
+                opened = self._reads.stream(query, at_least=written, latest=latest)
+                answer = stack.enter_context(opened)
+            except UnavailableError:
+                if latest:
+                    raise
+                answer = stack.enter_context(self._reads.stream(query))
             yield answer.value
 
     def load(self, sealed: Iterable[str]) -> None:
@@ -111,7 +120,8 @@ def in_process(
         else:
             prepare(dsn)
         limit = settings.append_timeout
-        engine = Engine(limit=limit)
+        # A command waits for a key, a stream, an id and the log, each for so long at most.
+        engine = Engine(limit=limit * 5)
         stack.callback(engine.close)
         log = PostgresLog(dsn, timeout=limit, queue=settings.log_queue)
         stack.callback(lambda: engine.run(log.close))

@@ -16,12 +16,12 @@ from uuid import UUID
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from api.http import commands
+from api.http import commands, log_reads
 from api.http.auth import WRITE_SUBMISSIONS
 from api.http.bodies import LINES_TYPES, check_media_type, parse_json, read_lines
 from api.http.calls import Call
 from api.http.idempotency import Written, checked_key, header_key, promise, reopen
-from api.http.problems import Problem, error_at, invalid, problem_of
+from api.http.problems import IN_BODY, Locations, Problem, error_at, invalid, problem_of
 from api.http.responses import NDJSON, lines
 from api.http.spool import Spool
 from api.rendering import Result
@@ -29,7 +29,7 @@ from domain.application import Done, Idempotency
 from domain.events import Provenance
 from domain.submissions.application import Prepared
 from domain.submissions.errors import SubmissionRequestError
-from projections.submissions import submissions_by_uuids
+from projections.submissions import Submission, submissions_by_uuids
 
 WINDOW: Final = 512
 """Commands that are carried out side by side."""
@@ -51,6 +51,11 @@ _FIELDS: Final = {
         "annotation_reason",
     },
     "reset_score": _COMMON | {"student_id", "course_id", "item_id", "clear_state"},
+}
+_LOCATIONS: Final = {
+    "create_submission": commands.IN_STUDENT_ITEM,
+    "set_score": Locations(unnamed=("body", "submission_uuid")),
+    "reset_score": IN_BODY,
 }
 MAX_ID: Final = 255
 
@@ -184,12 +189,25 @@ class _Results(Response):
         if not scored:
             return
         query = submissions_by_uuids({submission_uuid for _, submission_uuid in scored})
-        found = (await self._call.backend.reads.ask(query, latest=True)).value
-        for line, submission_uuid in scored:
-            try:
-                commands.refuse_score(caller, found.get(submission_uuid), submission_uuid)
-            except Exception as error:  # noqa: BLE001 - the answer to this line
+        try:
+            found = (await self._call.backend.reads.ask(query, latest=True)).value
+        except Exception as error:  # noqa: BLE001 - the answer to each of these lines
+            for line, _ in scored:
                 line.error = error
+            return
+        await asyncio.gather(*(self._check_score(*one, found.get(one[1])) for one in scored))
+
+    async def _check_score(
+        self, line: Line, submission_uuid: UUID, found: Submission | None
+    ) -> None:
+        try:
+            if found is not None:
+                course_id: str | None = found.student_item.course_id
+            else:
+                course_id = await log_reads.course_of_submission(self._call, submission_uuid)
+            commands.refuse_score(self._call.caller, course_id, submission_uuid)
+        except Exception as error:  # noqa: BLE001 - the answer to this line
+            line.error = error
 
     async def _prepare(self, line: Line) -> None:
         try:
@@ -224,7 +242,7 @@ class _Results(Response):
         assert line.render is not None
         key = line.body.get("idempotency_key")
         if key is not None:
-            key = "line:" + checked_key(key, "idempotency_key")
+            key = "line:" + checked_key(key, "body", "idempotency_key")
         elif self._key is not None:
             key = f"line {line.number}:{self._key}"
         else:
@@ -233,20 +251,30 @@ class _Results(Response):
         return promise(self._call.caller, key, line.raw, line.render, lifetime)
 
     async def _result(self, line: Line, outcome: Done[Any] | BaseException | None) -> Result:
-        result: Result = {"id": line.id}
         error = line.error or outcome
         if isinstance(error, Exception):
-            problem = problem_of(error)
-            return result | {"status": problem.status, "error": problem.as_dict()}
+            return _refused(line, error)
         assert isinstance(outcome, Done)
         assert line.render is not None
         replay = outcome.replay
-        written = line.render(outcome.value) if replay is None else await reopen(self._call, replay)
-        result["status"] = written.status
+        try:
+            written = (
+                line.render(outcome.value) if replay is None else await reopen(self._call, replay)
+            )
+        except Exception as failure:  # noqa: BLE001 - the answer to this line
+            return _refused(line, failure)
+        result: Result = {"id": line.id, "status": written.status}
         if outcome.position is not None:
             result["position"] = outcome.position
+        if replay is not None:
+            result["replayed"] = True
         result["result"] = written.body
         return result
+
+
+def _refused(line: Line, error: Exception) -> Result:
+    problem = problem_of(error, _LOCATIONS[line.name] if line.body else IN_BODY)
+    return {"id": line.id, "status": problem.status, "error": problem.as_dict()}
 
 
 async def _settle(running: deque[asyncio.Task[None]]) -> None:
@@ -280,7 +308,8 @@ def _command(line: Line, value: object) -> dict[str, Any]:
     given = value.get("id")
     if isinstance(given, bool) or not isinstance(given, str | int | None) or _is_long(given):
         raise invalid(
-            where, error_at(f"Text of at most {MAX_ID} characters, or an integer.", "id", "id")
+            where,
+            error_at(f"Text of at most {MAX_ID} characters, or an integer.", "id", "body", "id"),
         )
     line.id = given
     name = value.get("command")

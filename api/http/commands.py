@@ -11,6 +11,7 @@ from uuid import UUID
 from api import rendering
 from api.http.auth import WRITE_SUBMISSIONS, Caller
 from api.http.idempotency import Sealed, Written
+from api.http.problems import Locations
 from api.http.responses import fragment
 from domain.errors import ForbiddenError
 from domain.submissions import fields
@@ -23,7 +24,6 @@ from domain.submissions.errors import (
 )
 from domain.submissions.fields import FieldError, Form
 from domain.submissions.student_item import ScoreReset, ScoreSet
-from projections.submissions import Submission
 
 PREFIX: Final = "/api/submissions/v1"
 
@@ -32,6 +32,11 @@ REQUIRED: Final = fields.REQUIRED
 
 _NOT_A_BOOLEAN: Final = FieldMessage("Must be a valid boolean.", "invalid")
 _ITEM_FIELDS: Final = ("student_id", "course_id", "item_id")
+
+IN_STUDENT_ITEM: Final = Locations(
+    others=dict.fromkeys((*_ITEM_FIELDS, "item_type", "non_field_errors"), ("body", "student_item"))
+)
+"""Where the fields of a submission stand."""
 
 
 # --- form -------------------------------------------------------------------------------------
@@ -147,16 +152,18 @@ def refuse_submission(caller: Caller, student_item: object) -> None:
         refuse_in_course(caller, fields.student_item(student_item).course_id)
 
 
-def refuse_score(caller: Caller, found: Submission | None, given: object) -> None:
-    """Turn away those who may not score this submission.
+def refuse_score(caller: Caller, course_id: str | None, given: object) -> None:
+    """Turn away those who may not score a submission of this course.
+
+    A deleted submission is no reason here: the command may be the repeat of an earlier one.
 
     Raises:
-        SubmissionNotFoundError: there is none.
+        SubmissionNotFoundError: there never was one, so it has no course.
         ForbiddenError: no right in its course.
     """
-    if found is None:
+    if course_id is None:
         raise SubmissionNotFoundError(f"No submission matching uuid {given}")
-    refuse_in_course(caller, found.student_item.course_id)
+    refuse_in_course(caller, course_id)
 
 
 # --- answers ----------------------------------------------------------------------------------

@@ -105,10 +105,12 @@ def header_key(call: Call) -> str | None:
         Problem: 400: too long, empty, or with other than printable ASCII characters.
     """
     value = call.raw.get(b"idempotency-key")
-    return None if value is None else checked_key(value.decode("latin-1"), "header")
+    return (
+        None if value is None else checked_key(value.decode("latin-1"), "header", "Idempotency-Key")
+    )
 
 
-def checked_key(key: object, where: str) -> str:
+def checked_key(key: object, *loc: str) -> str:
     """A key as callers may choose it.
 
     Raises:
@@ -118,7 +120,7 @@ def checked_key(key: object, where: str) -> str:
         return key
     raise invalid(
         "the idempotency key was refused",
-        error_at(f"1 to {MAX_KEY} printable ASCII characters.", "invalid", where),
+        error_at(f"1 to {MAX_KEY} printable ASCII characters.", "invalid", *loc),
     )
 
 

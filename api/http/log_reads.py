@@ -53,14 +53,16 @@ async def submission_past(
     The submission may have been deleted since, so read models know it no longer.
     """
     position = await reached(call, until)
-    try:
-        # The log knows the student item of every submission there ever was.
-        prepared = await call.backend.submissions.prepare_set_score(submission_uuid, 0, 0)
-    except SubmissionNotFoundError:
-        return StudentItemPast(), None, position
-    events = await call.backend.events.read_recorded_stream(prepared.stream_ids[0])
+    events = await _events_around(call, submission_uuid)
     past = fold(recorded.event for recorded in events if recorded.position <= position)
     return past, fold(recorded.event for recorded in events).key, position
+
+
+async def course_of_submission(call: Call, submission_uuid: UUID) -> str | None:
+    """The course of a submission, also of a deleted one; None when there never was one."""
+    events = await _events_around(call, submission_uuid)
+    key = fold(recorded.event for recorded in events).key
+    return None if key is None else key.course_id
 
 
 async def top_submissions_as_of(
@@ -89,6 +91,16 @@ async def history(call: Call, stream_id: UUID) -> tuple[list[Result], int]:
     events = await call.backend.events.read_recorded_stream(stream_id, until=position)
     await call.backend.vault.load(text for recorded in events for text in _sealed(recorded))
     return [_entry(call, recorded) for recorded in events], position
+
+
+async def _events_around(call: Call, submission_uuid: UUID) -> list[Recorded]:
+    """All that befell the student item of a submission; nothing when there never was one."""
+    try:
+        # The log knows the student item of every submission there ever was.
+        prepared = await call.backend.submissions.prepare_set_score(submission_uuid, 0, 0)
+    except SubmissionNotFoundError:
+        return []
+    return await call.backend.events.read_recorded_stream(prepared.stream_ids[0])
 
 
 def _created(events: Sequence[Recorded], submission_uuid: UUID) -> SubmissionCreated | None:

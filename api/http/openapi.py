@@ -1,7 +1,6 @@
 """The OpenAPI 3.1 document: made of the same table that the routes are made of."""
 
 from collections.abc import Iterable, Mapping
-from http import HTTPStatus
 from typing import Any, Final
 
 from pydantic import TypeAdapter
@@ -23,7 +22,8 @@ The record of who handed in what, what it was worth, who changed that and why.
 Every path is answered with and without the slash at its end. Every answer to a write says
 in `X-Log-Position` where its last event stands in the log, and every answer to a read up to
 where the log had been applied; a read with `X-Min-Log-Position` waits for what was written.
-`X-Request-ID` and `traceparent` are recorded with each event. Reads carry a strong `ETag`.
+`X-Request-ID` and `traceparent` are recorded with each event. Reads carry a strong `ETag`,
+except those that are streamed as lines.
 """
 _PROBLEMS: Final = {
     400: "The request is malformed or was refused.",
@@ -32,20 +32,45 @@ _PROBLEMS: Final = {
     404: "There is no such thing.",
     409: "Others changed the same at the same time; send it again.",
     413: "The body is too large. Nothing was written.",
+    414: "The address is too long.",
     415: "The body has another format than this takes.",
     422: "The idempotency key was used with another request.",
+    500: "Something went wrong here; it was recorded under the id of the request.",
     503: "This cannot be answered now. Nothing was written; try again later.",
     504: "It is not known whether this was written: repeat it with the same idempotency key.",
 }
-_POSITION: Final = {
-    "description": "Position in the log.",
-    "schema": {"type": "integer", "minimum": 0},
+_ALWAYS: Final = (414, 500)
+"""Problems that every operation may have."""
+
+_HEADERS: Final[Mapping[str, Document]] = {
+    "X-Request-ID": {
+        "description": "Of this request, as it was sent or made here: quote it when asking for help.",
+        "required": True,
+        "schema": {"type": "string"},
+    },
+    "X-Log-Position": {
+        "description": "Of the last event written, or up to where the log had been applied.",
+        "required": True,
+        "schema": {"type": "integer", "minimum": 0},
+    },
+    "ETag": {
+        "description": "Of this very body; an answer that is streamed as lines has none.",
+        "schema": {"type": "string"},
+    },
+    "Location": {
+        "description": "The path of what was made.",
+        "required": True,
+        "schema": {"type": "string", "format": "uri-reference"},
+    },
+    "Idempotent-Replayed": {
+        "description": "The answer was given before.",
+        "schema": {"type": "string", "const": "true"},
+    },
+    "WWW-Authenticate": {"schema": {"type": "string"}},
+    "Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}},
+    "Accept-Post": {"description": "What this takes.", "schema": {"type": "string"}},
 }
-_ETAG: Final = {"description": "Of this very body.", "schema": {"type": "string"}}
-_REPLAYED: Final = {
-    "description": "The answer was given before.",
-    "schema": {"type": "string", "const": "true"},
-}
+_OF_PROBLEMS: Final = {401: "WWW-Authenticate", 415: "Accept-Post", 503: "Retry-After"}
 
 
 def describe(operations: Iterable[Operation], *, version: str) -> Document:
@@ -73,11 +98,10 @@ def describe(operations: Iterable[Operation], *, version: str) -> Document:
         "components": {
             "schemas": components,
             "responses": {
-                str(status): _answer(
-                    Answers(text, Problem, (MEDIA_TYPE,)), schemas, _headers_of(status)
-                )
+                str(status): _answer(_problem(status, text), schemas)
                 for status, text in _PROBLEMS.items()
             },
+            "headers": _HEADERS,
             "securitySchemes": {
                 "bearer": {
                     "type": "http",
@@ -133,38 +157,32 @@ def _parameters(operation: Operation) -> list[Document]:
 
 
 def _responses(operation: Operation, schemas: Mapping[Any, Document]) -> Document:
-    responses: Document = {}
-    for status, answers in operation.answers.items():
-        headers: Document = {}
-        if not operation.public:
-            headers["X-Log-Position"] = _POSITION
-            if operation.method == "GET":
-                headers["ETag"] = _ETAG
-            elif status < 300:
-                headers["Idempotent-Replayed"] = _REPLAYED
-        responses[str(status)] = _answer(answers, schemas, headers)
-    for status in sorted(operation.problems):
+    responses = {
+        str(status): _answer(answers, schemas) for status, answers in operation.answers.items()
+    }
+    for status in (*operation.problems, *_ALWAYS):
         responses[str(status)] = {"$ref": f"#/components/responses/{status}"}
     return dict(sorted(responses.items()))
 
 
-def _answer(answers: Answers, schemas: Mapping[Any, Document], headers: Document) -> Document:
-    described: Document = {"description": answers.description}
-    if headers:
-        described["headers"] = headers
+def _problem(status: int, text: str) -> Answers:
+    headers = (_OF_PROBLEMS[status],) if status in _OF_PROBLEMS else ()
+    return Answers(text, Problem, (MEDIA_TYPE,), headers)
+
+
+def _answer(answers: Answers, schemas: Mapping[Any, Document]) -> Document:
+    described: Document = {
+        "description": answers.description,
+        "headers": {
+            name: {"$ref": f"#/components/headers/{name}"}
+            for name in ("X-Request-ID", *answers.headers)
+        },
+    }
     if answers.schema is not None:
         described["content"] = {
             media_type: {"schema": schemas[answers.schema]} for media_type in answers.media_types
         }
     return described
-
-
-def _headers_of(status: int) -> Document:
-    if status == HTTPStatus.UNAUTHORIZED:
-        return {"WWW-Authenticate": {"schema": {"type": "string"}}}
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        return {"Retry-After": {"schema": {"type": "integer"}}}
-    return {}
 
 
 def _schemas(operations: Iterable[Operation]) -> tuple[dict[Any, Document], Document]:

@@ -105,7 +105,7 @@ def _operation(path: str, handler: Any, operation_id: str, summary: str, **more:
     )
 
 
-_SAME: Final = Answers("The answer at hand is the same.")
+_SAME: Final = Answers("The answer at hand is the same.", headers=("ETag",))
 
 OPERATIONS: Final = (
     _operation(
@@ -125,6 +125,7 @@ OPERATIONS: Final = (
             503: Answers(
                 "The database is away, or a read model has failed or is being built.",
                 schemas.Readiness,
+                headers=("Retry-After",),
             ),
         },
     ),
@@ -140,13 +141,16 @@ OPERATIONS: Final = (
         openapi,
         "getOpenApi",
         "This description.",
-        answers={200: Answers("An OpenAPI 3.1 document.", dict[str, Any]), 304: _SAME},
+        answers={
+            200: Answers("An OpenAPI 3.1 document.", dict[str, Any], headers=("ETag",)),
+            304: _SAME,
+        },
     ),
     _operation(
         "/docs",
         docs,
         "getDocs",
         "This description for people.",
-        answers={200: Answers("A page.", str, ("text/html",)), 304: _SAME},
+        answers={200: Answers("A page.", str, ("text/html",), ("ETag",)), 304: _SAME},
     ),
 )

@@ -7,7 +7,6 @@ mistake; without field errors it is 500. An outcome that is not known is 504, no
 nobody may repeat such a write blindly, only with the same ``Idempotency-Key``.
 """
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -42,10 +41,17 @@ Errors = list[dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Locations:
-    """Where in a request its fields stand."""
+    """Where in a request its fields stand.
+
+    Attributes:
+        usual: the part of the request that most fields are in.
+        others: what leads to fields that stand elsewhere.
+        unnamed: what a refusal is about that names no field; the usual part if empty.
+    """
 
     usual: str = "body"
     others: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    unnamed: tuple[str, ...] = ()
 
     def of(self, name: str) -> tuple[str, ...]:
         """What leads to a field."""
@@ -87,7 +93,7 @@ class Problem(Exception):  # noqa: N818 - the name of the format
         self.members = members or {}
 
     def as_dict(self) -> dict[str, Any]:
-        """The members of the answer."""
+        """The members of the answer, with what is quoted of the request as Unicode text."""
         document: dict[str, Any] = {
             "type": TYPE_PREFIX + self.kind,
             "title": TITLES.get(self.kind, "The request was refused"),
@@ -97,7 +103,7 @@ class Problem(Exception):  # noqa: N818 - the name of the format
         if self.errors is not None:
             document["errors"] = self.errors
         document.update(self.members)
-        return document
+        return {name: _quotable(value) for name, value in document.items()}
 
     def response(self, request_id: str | None = None) -> Response:
         """The answer; ``request_id`` is what to quote when asking for help."""
@@ -105,7 +111,7 @@ class Problem(Exception):  # noqa: N818 - the name of the format
         if request_id is not None:
             document["request_id"] = request_id
         headers = {"Cache-Control": "no-store", **self.headers}
-        return Response(_encoded(document), self.status, headers=headers, media_type=MEDIA_TYPE)
+        return Response(orjson.dumps(document), self.status, headers=headers, media_type=MEDIA_TYPE)
 
 
 TITLES: Final = {
@@ -185,7 +191,8 @@ def _refused_fields(
         400,
         kind,
         msg or "some fields were refused",
-        errors=field_errors(fields, locations),
+        errors=field_errors(fields, locations)
+        or [error_at(msg, "invalid", *(locations.unnamed or (locations.usual,)))],
         members={"msg": msg, "field_errors": fields},
     )
 
@@ -199,9 +206,16 @@ def field_errors(fields: Mapping[str, Sequence[str]], locations: Locations = IN_
     ]
 
 
-def _encoded(document: dict[str, Any]) -> bytes:
-    try:
-        return orjson.dumps(document, default=str)
-    except (TypeError, ValueError):
-        # What the caller sent is quoted, and may hold what is no Unicode text.
-        return json.dumps(document, default=str).encode()
+def _quotable(value: Any) -> Any:
+    """What JSON can say of a value: a lone surrogate, which is no Unicode text, is escaped."""
+    match value:
+        case None | bool() | int():
+            return value
+        case str():
+            return value if value.isascii() else value.encode(errors="backslashreplace").decode()
+        case Mapping():
+            return {_quotable(str(name)): _quotable(inner) for name, inner in value.items()}
+        case list() | tuple():
+            return [_quotable(inner) for inner in value]
+        case _:
+            return _quotable(str(value))

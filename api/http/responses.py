@@ -46,7 +46,7 @@ def _default(value: object) -> str:
 def written(
     value: Any, position: int, *, status: int = 201, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """The answer to a write: what was written, and where in the log it stands."""
+    """The answer to a POST: its result, and where in the log it stands. Nobody caches it."""
     body = b"" if status == 204 else dumps(value)
     return Response(
         body,

@@ -52,6 +52,8 @@ class Answers:
     schema: Any = None
     """A type that describes the JSON; None for no body."""
     media_types: Sequence[str] = ("application/json",)
+    headers: Sequence[str] = ()
+    """Besides ``X-Request-ID``, which every answer has."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -249,6 +249,7 @@ class CommandResult(BaseModel):
     id: str | int | None
     status: int
     position: int | None = Field(None, description="Of the command's last event.")
+    replayed: Literal[True] | None = Field(None, description="It was carried out before.")
     result: Submission | Score | None = None
     error: Problem | None = None
 

@@ -18,7 +18,7 @@ from api.http.auth import READ_SUBMISSIONS, Caller
 from api.http.calls import Call
 from api.http.problems import error_at, invalid
 from api.http.reading import ask, cursor, number, page, page_size, result, stream, texts
-from api.http.responses import fragment
+from api.http.responses import fragment, written
 from api.rendering import Result
 from domain.errors import ForbiddenError
 from domain.submissions import fields
@@ -82,10 +82,10 @@ async def get_all_submissions(call: Call) -> Response:
             for row, answer in zip(rows, answers, strict=True)
         ]
 
-    if call.wants_lines:
-        return await stream(call, read_model.all_latest_submissions(*item), render)
     size = page_size(query)
     (after,) = cursor(query, str) or (None,)
+    if call.wants_lines:
+        return await stream(call, read_model.all_latest_submissions(*item), render)
     found = await ask(
         call, read_model.latest_submission_of_each_student(*item, after=after, limit=size + 1)
     )
@@ -111,12 +111,12 @@ async def get_all_course_submission_information(call: Call) -> Response:
             for row, answer, score in zip(rows, answers, scores, strict=True)
         ]
 
-    if call.wants_lines:
-        everything = read_model.all_course_information(course_id, item_type)
-        return await stream(call, everything, render)
     size = page_size(query)
     last = cursor(query, datetime, int)
     after = None if last is None else (last[0], last[1])
+    if call.wants_lines:
+        everything = read_model.all_course_information(course_id, item_type)
+        return await stream(call, everything, render)
     found = await ask(
         call,
         read_model.course_information(course_id, item_type, limit=size + 1, after=after),
@@ -162,7 +162,7 @@ async def get_student_ids_by_submission_uuid(call: Call) -> Response:
     uuids = {commands.submission_uuid(value) for value in given} or {UUID(int=0)}
     found = await ask(call, read_model.student_ids_by_submission_uuid(course_id, uuids))
     results = {str(key): student_id for key, student_id in found.value.items()}
-    return result(call, results, found.position)
+    return written(results, found.position, status=200)
 
 
 # --- scores -----------------------------------------------------------------------------------

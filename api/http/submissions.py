@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from api.http import schemas, submission_reads, submission_writes
 from api.http.bulk import carry_out_commands
-from api.http.commands import PREFIX
+from api.http.commands import IN_STUDENT_ITEM, PREFIX
 from api.http.problems import Locations
 from api.http.routing import Answers, Operation, Parameter
 
@@ -59,25 +59,27 @@ ON_BEHALF_OF: Final = Parameter(
     where="header",
 )
 
-_IN_STUDENT_ITEM: Final = Locations(
-    others=dict.fromkeys(
-        ("student_id", "course_id", "item_id", "item_type", "non_field_errors"),
-        ("body", "student_item"),
-    )
-)
 _IN_PATH: Final = Locations("query", {"submission_uuid": ("path",)})
+_SCORED: Final = Locations(unnamed=("path", "submission_uuid"))
+_LISTED: Final = Locations(unnamed=("body", "submission_uuids"))
+_COUNTED: Final = Locations("query", unnamed=("query", "number_of_top_scores"))
 _PATHS: Final = {
     "submission_uuid": "In any usual form of a UUID.",
     "course_id": "Any text; escaped, or as it is.",
     "student_id": "Any text; escaped, or as it is.",
 }
 
+_OF_READS: Final = ("X-Log-Position", "ETag")
+_OF_WRITES: Final = ("X-Log-Position", "Idempotent-Replayed")
+_OF_CREATED: Final = (*_OF_WRITES, "Location")
+_REFUSALS: Final = (400, 401, 403, 409, 413, 415, 422, 503, 504)
+
 
 def _read(
     path: str, handler: Any, operation_id: str, summary: str, schema: Any, **more: Any
 ) -> Operation:
     parameters = (*more.pop("parameters", ()), MIN_POSITION, IF_NONE_MATCH)
-    answer = more.pop("answer", Answers("The answer.", schema))
+    answer = more.pop("answer", Answers("The answer.", schema, headers=_OF_READS))
     return Operation(
         method="GET",
         path=PREFIX + path,
@@ -87,7 +89,10 @@ def _read(
         summary=summary,
         parameters=parameters,
         path_descriptions=_PATHS,
-        answers={200: answer, 304: Answers("The answer at hand is the same.")},
+        answers={
+            200: answer,
+            304: Answers("The answer at hand is the same.", headers=_OF_READS),
+        },
         problems=(400, 401, 403, 503, *more.pop("problems", ())),
         **more,
     )
@@ -103,7 +108,7 @@ def _write(path: str, handler: Any, operation_id: str, summary: str, **more: Any
         summary=summary,
         parameters=(IDEMPOTENCY_KEY, ON_BEHALF_OF),
         path_descriptions=_PATHS,
-        problems=(400, 401, 403, 409, 413, 415, 422, 503, 504, *more.pop("problems", ())),
+        problems=more.pop("problems", _REFUSALS),
         **more,
     )
 
@@ -117,8 +122,8 @@ OPERATIONS: Final = (
         "createSubmission",
         "Hand in an answer.",
         body=schemas.NewSubmission,
-        answers={201: Answers("The submission.", schemas.Submission)},
-        locations=_IN_STUDENT_ITEM,
+        answers={201: Answers("The submission.", schemas.Submission, headers=_OF_CREATED)},
+        locations=IN_STUDENT_ITEM,
     ),
     _write(
         "/submissions/{submission_uuid}/score/",
@@ -126,8 +131,9 @@ OPERATIONS: Final = (
         "setScore",
         "Say what a submission is worth.",
         body=schemas.NewScore,
-        answers={201: Answers("The score.", schemas.Score)},
-        problems=(404,),
+        answers={201: Answers("The score.", schemas.Score, headers=_OF_CREATED)},
+        problems=(*_REFUSALS, 404),
+        locations=_SCORED,
     ),
     _read(
         "/score/",
@@ -189,6 +195,7 @@ OPERATIONS: Final = (
             "A page, or with Accept: application/x-ndjson the whole list, one entry a line.",
             schemas.SubmissionPage,
             _LARGE,
+            _OF_READS,
         ),
         parameters=(COURSE_ID, ITEM_ID, ITEM_TYPE, *PAGES),
     ),
@@ -202,6 +209,7 @@ OPERATIONS: Final = (
             "A page, or with Accept: application/x-ndjson the whole list, one entry a line.",
             schemas.InformationPage,
             _LARGE,
+            _OF_READS,
         ),
         parameters=(ITEM_TYPE, *PAGES),
     ),
@@ -223,6 +231,7 @@ OPERATIONS: Final = (
             ),
             *PAST,
         ),
+        locations=_COUNTED,
     ),
     Operation(
         method="POST",
@@ -234,8 +243,13 @@ OPERATIONS: Final = (
         parameters=(MIN_POSITION,),
         path_descriptions=_PATHS,
         body=schemas.SubmissionUuids,
-        answers={200: Answers("Student ids by submission uuid.", dict[str, str])},
+        answers={
+            200: Answers(
+                "Student ids by submission uuid.", dict[str, str], headers=("X-Log-Position",)
+            )
+        },
         problems=(400, 401, 403, 413, 415, 503),
+        locations=_LISTED,
     ),
     _read(
         "/courses/{course_id:any}/students/{student_id:any}/scores/",
@@ -251,7 +265,7 @@ OPERATIONS: Final = (
         "resetScore",
         "Let the score of a student item count no longer.",
         body=schemas.NewReset,
-        answers={204: Answers("Done; also when there was nothing to reset.")},
+        answers={204: Answers("Done; also when there was nothing to reset.", headers=_OF_WRITES)},
     ),
     _read(
         "/history/",
@@ -279,5 +293,6 @@ OPERATIONS: Final = (
         answers={
             200: Answers("One result a line.", schemas.CommandResult, ("application/x-ndjson",))
         },
+        problems=(400, 401, 403, 415, 503),
     ),
 )

@@ -48,7 +48,11 @@ from domain.submissions.student_item import (
     SubmissionCreated,
     student_item_stream,
 )
-from domain.submissions.team_submission import TeamSubmission, active_team_claim
+from domain.submissions.team_submission import (
+    TeamSubmission,
+    TeamSubmissionCreated,
+    active_team_claim,
+)
 
 R = TypeVar("R")
 
@@ -58,6 +62,7 @@ SCORE_IDS = "score_ids"
 TEAM_SUBMISSION_IDS = "team_submission_ids"
 
 REMEMBERED_SUBMISSIONS = 50_000
+NO_STREAM = UUID(int=0)
 
 
 class Vault(Protocol):
@@ -92,6 +97,15 @@ class CreatedSubmission:
     """A stored submission and its answer as JSON text."""
 
     event: SubmissionCreated
+    answer_text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedTeamSubmission:
+    """A stored team submission and its answer as JSON text."""
+
+    team: TeamSubmission
+    event: TeamSubmissionCreated
     answer_text: str
 
 
@@ -178,6 +192,9 @@ class Submissions(Application):
 
         async def decide(work: Work) -> CreatedSubmission:
             now = self._clock()
+            team = None if team_uuid is None else work.find(TeamSubmission, team_uuid)
+            if team_uuid is not None and (team is None or team.deleted):
+                raise SubmissionRequestError(field_errors=_unknown_team(team_uuid))
             item, submission_id = await self._item_for_submission(work, key, stream_id, now)
             event = item.create_submission(
                 NewSubmission(
@@ -185,12 +202,14 @@ class Submissions(Application):
                 ),
                 at=now,
             )
+            if team is not None:
+                team.add_member(key.student_id, submission_uuid, at=now)
             work.claims.append(Claim(submission_claim(submission_uuid), stream_id))
             return CreatedSubmission(event, text)
 
         ids = (IdWanted(STUDENT_ITEM_IDS, stream_id), IdWanted(SUBMISSION_IDS))
-        command = Command(decide, idempotency, ids)
-        return Prepared((stream_id,), command, submission_uuid)
+        streams = (stream_id,) if team_uuid is None else (stream_id, team_uuid)
+        return Prepared(streams, Command(decide, idempotency, ids), submission_uuid)
 
     async def set_score(
         self,
@@ -314,7 +333,9 @@ class Submissions(Application):
         idempotency: Idempotency[ScoreReset | None] | None = None,
     ) -> Prepared:
         """Address a reset; see ``reset_score``."""
-        stream_id = student_item_stream(*map(_lookup_text, (student_id, course_id, item_id)))
+        key = (student_id, course_id, item_id)
+        # What cannot be stored is no item; the nil stream has no events.
+        stream_id = student_item_stream(*map(str, key)) if fields.storable(*key) else NO_STREAM
 
         async def decide(work: Work) -> ScoreReset | None:
             item = work.find(StudentItem, stream_id)
@@ -323,8 +344,8 @@ class Submissions(Application):
             score_id = await work.take_id(SCORE_IDS)
             return item.reset_score(
                 score_id=score_id,
-                clear_state=clear_state,
-                emit_signal=emit_signal,
+                clear_state=bool(clear_state),
+                emit_signal=bool(emit_signal),
                 cause="clear_state",
                 at=self._clock(),
             )
@@ -345,13 +366,14 @@ class Submissions(Application):
             groups.setdefault(one.stream_ids, []).append(index)
 
         async def carry_out(stream_ids: tuple[UUID, ...], indexes: list[int]) -> None:
-            try:
-                found: Sequence[Outcome[Any] | BaseException] = await self._execute_all(
-                    stream_ids, [prepared[i].command for i in indexes], provenance=provenance
-                )
-            except Exception as error:  # noqa: BLE001 - handed to each command of the group
-                found = [error] * len(indexes)
-            outcomes.update(zip(indexes, found, strict=True))
+            for part in _without_repeats(prepared, indexes):
+                try:
+                    found: Sequence[Outcome[Any] | BaseException] = await self._execute_all(
+                        stream_ids, [prepared[i].command for i in part], provenance=provenance
+                    )
+                except Exception as error:  # noqa: BLE001 - handed to each command of the part
+                    found = [error] * len(part)
+                outcomes.update(zip(part, found, strict=True))
 
         outcomes: dict[int, Outcome[Any] | BaseException] = {}
         await asyncio.gather(*(carry_out(ids, indexes) for ids, indexes in groups.items()))
@@ -372,7 +394,7 @@ class Submissions(Application):
         item_type: object = "openassessment",
         *,
         provenance: Provenance = NOBODY,
-    ) -> Done[TeamSubmission]:
+    ) -> Done[CreatedTeamSubmission]:
         """Hand in one answer for a team and a submission for each member, all or nothing.
 
         Members with an active submission of another team for the item are left out.
@@ -422,13 +444,13 @@ class Submissions(Application):
         )
         claim = active_team_claim(course, item, team)
 
-        async def decide(work: Work) -> TeamSubmission:
+        async def decide(work: Work) -> CreatedTeamSubmission:
             if await self._log.find_claims([claim]):
                 raise DuplicateTeamSubmissionsError("Can only have one submission per team.")
             now = self._clock()
             made: list[dict[str, str]] = []
             skipped: list[dict[str, str]] = []
-            teams = await self._teams_of_others(work, members, team_uuid)
+            teams = await self._teams_of_others(work, members, team_uuid, team)
             team_submission_id = await work.take_id(TEAM_SUBMISSION_IDS)
             for member, submission_uuid, part in zip(members, uuids, parts, strict=True):
                 if (other := teams.get(member.student_id)) is not None:
@@ -454,7 +476,7 @@ class Submissions(Application):
                     {"student_id": member.student_id, "submission_uuid": str(submission_uuid)}
                 )
             work.claims.append(Claim(claim, team_uuid))
-            return work.add(
+            created = work.add(
                 TeamSubmission.create(
                     team_uuid,
                     at=now,
@@ -472,6 +494,9 @@ class Submissions(Application):
                     skipped_members=skipped,
                 )
             )
+            event = created.pending_events[0]
+            assert isinstance(event, TeamSubmissionCreated)
+            return CreatedTeamSubmission(created, event, text)
 
         streams = [team_uuid, *dict.fromkeys(_stream_of(member) for member in members)]
         return await self._execute(streams, Command(decide), provenance=provenance)
@@ -497,7 +522,7 @@ class Submissions(Application):
             now = self._clock()
             parts = _active_parts(work, team)
             earned, possible = _points(points_earned, points_possible)
-            ids = [await work.take_id(SCORE_IDS) for _ in parts]
+            ids = await work.take_ids(SCORE_IDS, len(parts))
             scored = []
             for (item, submission_uuid), score_id in zip(parts, ids, strict=True):
                 sealed = await self._sealed(annotation, item.key.student_id, score_id)
@@ -525,7 +550,7 @@ class Submissions(Application):
         async def decide(work: Work, team: TeamSubmission) -> list[ScoreReset]:
             now = self._clock()
             items = [item for item, _ in _active_parts(work, team)]
-            ids = [await work.take_id(SCORE_IDS) for _ in items]
+            ids = await work.take_ids(SCORE_IDS, len(items))
             resets = [
                 item.reset_score(
                     score_id=score_id,
@@ -596,9 +621,7 @@ class Submissions(Application):
         if found is None or found.deleted:
             if idempotency and await self._log.find_claims([idempotency.key]):
                 return None
-            form.errors["team_submission_uuid"] = [
-                FieldMessage(f"Object with uuid={given} does not exist.", "does_not_exist")
-            ]
+            form.errors.update(_unknown_team(given))
             return None
         return found.id
 
@@ -612,7 +635,7 @@ class Submissions(Application):
             raise DuplicateTeamSubmissionsError("Can only have one submission per team.")
 
     async def _teams_of_others(
-        self, work: Work, members: Sequence[StudentItemKey], team_uuid: UUID
+        self, work: Work, members: Sequence[StudentItemKey], team_uuid: UUID, team_id: str
     ) -> dict[str, str]:
         """Team id of each member who has handed in with another team."""
         others: dict[str, UUID] = {}
@@ -625,11 +648,13 @@ class Submissions(Application):
             return {}
         streams = await self._log.read_streams(set(others.values()))
         found = {
-            team_id: aggregate.team_id
-            for team_id, events in streams.items()
+            uuid: aggregate.team_id
+            for uuid, events in streams.items()
             if isinstance(aggregate := rebuild(events), TeamSubmission)
         }
-        return {student_id: found[uuid] for student_id, uuid in others.items()}
+        return {
+            student_id: found[uuid] for student_id, uuid in others.items() if found[uuid] != team_id
+        }
 
     async def _execute_on_team(
         self,
@@ -671,6 +696,21 @@ class Submissions(Application):
         return {**annotation, "reason": reason}
 
 
+def _without_repeats(prepared: Sequence[Prepared], indexes: Iterable[int]) -> list[list[int]]:
+    """Parts in which no idempotency key stands twice: a repeat must find what it repeats."""
+    parts: list[list[int]] = [[]]
+    seen: set[str] = set()
+    for index in indexes:
+        idempotency = prepared[index].command.idempotency
+        if idempotency and idempotency.key in seen:
+            parts.append([])
+            seen.clear()
+        if idempotency:
+            seen.add(idempotency.key)
+        parts[-1].append(index)
+    return parts
+
+
 def _stream_of(key: StudentItemKey) -> UUID:
     return student_item_stream(key.student_id, key.course_id, key.item_id)
 
@@ -701,8 +741,9 @@ def _parsed_team_uuid(value: object) -> UUID:
         ) from None
 
 
-def _lookup_text(value: object) -> str:
-    return value if isinstance(value, str) else str(value)
+def _unknown_team(given: object) -> dict[str, list[FieldMessage]]:
+    message = FieldMessage(f"Object with uuid={given} does not exist.", "does_not_exist")
+    return {"team_submission_uuid": [message]}
 
 
 def _points(points_earned: object, points_possible: object) -> tuple[int, int]:

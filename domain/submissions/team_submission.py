@@ -6,16 +6,19 @@ team submission can be read when none of its members has a submission left.
 
 from datetime import datetime
 from typing import Any, ClassVar, Self
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from domain import events
 from domain.aggregate import EventSourced
 from domain.events import CreatedEvent, Event, register
 
+_NAMESPACE = UUID("2b1f9c44-7d0e-5b0a-8a55-9d0a3a6f2c71")
+
 
 def active_team_claim(course_id: str, item_id: str, team_id: str) -> str:
     """The key that the one active submission of a team for an item holds."""
-    return f"team-submission:{course_id}\x1f{item_id}\x1f{team_id}"
+    # Three long names together are more than an index takes; none of them holds a NUL.
+    return "team-submission:" + str(uuid5(_NAMESPACE, f"{course_id}\0{item_id}\0{team_id}"))
 
 
 class TeamSubmissionCreated(CreatedEvent):
@@ -41,6 +44,20 @@ class TeamSubmissionCreated(CreatedEvent):
     answer_size: int
     member_submissions: list[dict[str, str]]
     skipped_members: list[dict[str, str]]
+
+
+class TeamMemberAdded(Event):
+    """A learner's own submission became part of a team submission."""
+
+    TOPIC = "submissions.TeamMemberAdded"
+    team_submission_uuid: UUID
+    course_id: str
+    item_id: str
+    student_id: str
+    submission_uuid: UUID
+
+    def apply(self, aggregate: "TeamSubmission") -> None:
+        aggregate.members.append((self.student_id, self.submission_uuid))
 
 
 class TeamScoreSet(Event):
@@ -78,7 +95,9 @@ class TeamSubmissionDeleted(Event):
         aggregate.deleted = True
 
 
-register(TeamSubmissionCreated, TeamScoreSet, TeamScoresReset, TeamSubmissionDeleted)
+register(
+    TeamSubmissionCreated, TeamMemberAdded, TeamScoreSet, TeamScoresReset, TeamSubmissionDeleted
+)
 
 
 class TeamSubmission(EventSourced):
@@ -115,6 +134,10 @@ class TeamSubmission(EventSourced):
             team_submission_uuid=team_submission_uuid,
             **fields,
         )
+
+    def add_member(self, student_id: str, submission_uuid: UUID, *, at: datetime) -> None:
+        """Take in a submission that a learner makes with this team."""
+        self._happened(TeamMemberAdded, at, student_id=student_id, submission_uuid=submission_uuid)
 
     def set_score(
         self, points_earned: int, points_possible: int, *, score_ids: list[int], at: datetime

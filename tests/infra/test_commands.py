@@ -338,7 +338,7 @@ async def hand_in_as_team(
     done = await process.commands.create_submission_for_team(
         "course", "item", team, 7, members, answer
     )
-    return done.value
+    return done.value.team
 
 
 def test_a_team_hands_in_once_and_again_after_it_was_cleared(dsn: str) -> None:
@@ -402,6 +402,66 @@ def test_a_team_is_scored_as_a_whole_or_not_at_all(dsn: str) -> None:
         await process.commands.reset_score("a", "course", "item", clear_state=True)
         scored = (await process.commands.set_team_score(team.id, 9, 10)).value
         assert [e.student_id for e in scored] == ["b"]
+
+    run(dsn, test)
+
+
+def test_who_joins_a_team_is_scored_and_cleared_with_it(dsn: str) -> None:
+    async def test(process: Process) -> None:
+        team = await hand_in_as_team(process, "blue", ["a"])
+        part = (item("c", "openassessment"), "me too", None, None, team.id)
+        await process.commands.create_submission(*part)
+        scored = (await process.commands.set_team_score(team.id, 1, 2)).value
+        assert {e.student_id for e in scored} == {"a", "c"}
+        await process.commands.reset_team_scores(team.id, clear_state=True)
+        again = await hand_in_as_team(process, "blue", ["a", "c"])
+        assert [student for student, _ in again.members] == ["a", "c"]
+
+    run(dsn, test)
+
+
+def test_the_names_of_a_team_may_be_long(dsn: str) -> None:
+    async def test(process: Process) -> None:
+        names = ["é" * 255, "ü" * 255, "ö" * 255]
+        for _ in range(2):
+            done = await process.commands.create_submission_for_team(*names, 7, ["a"], "x")
+            await process.commands.reset_team_scores(done.value.team.id, clear_state=True)
+
+    run(dsn, test)
+
+
+def test_a_key_that_stands_twice_in_one_request_is_answered_twice(dsn: str) -> None:
+    async def test(process: Process) -> None:
+        prepared = [
+            await process.commands.prepare_create_submission(item("a"), n, idempotency=key(name))
+            for n, name in enumerate(("k", "other", "k"))
+        ]
+        first, other, again = await process.commands.execute_all(prepared)
+        assert again.replay == str(first.value.event.submission_uuid).encode()
+        assert (first.position, other.position, again.position) == (2, 3, 2)
+
+    run(dsn, test)
+
+
+def test_many_processes_on_one_item_all_get_through(dsn: str) -> None:
+    async def test(*processes: Process) -> None:
+        async def create(process: Process) -> None:
+            for n in range(15):
+                await process.commands.create_submission(item("a"), n)
+
+        await asyncio.gather(*(create(process) for process in processes))
+        created = [e for e in await processes[0].events("a") if isinstance(e, SubmissionCreated)]
+        assert sorted(e.attempt_number for e in created) == list(range(1, 91))
+
+    run(dsn, test, processes=6)
+
+
+def test_the_largest_attempt_is_the_last(dsn: str) -> None:
+    async def test(process: Process) -> None:
+        await process.commands.create_submission(item("a"), "x", attempt_number=2**31 - 1)
+        with pytest.raises(SubmissionRequestError) as caught:
+            await process.commands.create_submission(item("a"), "y")
+        assert list(caught.value.field_errors) == ["attempt_number"]
 
     run(dsn, test)
 

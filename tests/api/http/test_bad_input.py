@@ -223,7 +223,9 @@ def test_a_score_of_no_submission_is_404(site: Site) -> None:
 @pytest.mark.parametrize("given", ["7", "%00", "%ff", "no-uuid", "%ED%A0%80"])
 def test_what_is_no_uuid_is_the_callers_mistake(site: Site, given: str) -> None:
     body = b'{"points_earned": 1, "points_possible": 1}'
-    assert refused(site, body, f"/submissions/{given}/score/")["status"] == 400
+    problem = refused(site, body, f"/submissions/{given}/score/")
+    assert problem["status"] == 400
+    assert problem["errors"][0]["loc"] == ["path", "submission_uuid"]
     for path in (f"/submissions/{given}/", f"/submissions/{given}/score/"):
         assert site.service.get(path).status_code == 400
 
@@ -248,7 +250,16 @@ def test_a_bad_reset_is_refused(site: Site, change: dict[str, Any]) -> None:
 @pytest.mark.parametrize("given", [None, "x", [1], ["x"], [None], {"a": 1}])
 def test_bad_lists_of_uuids_are_refused(site: Site, given: Any) -> None:
     body = json.dumps({"submission_uuids": given}).encode()
-    assert refused(site, body, "/courses/c/student-ids/")["status"] == 400
+    problem = refused(site, body, "/courses/c/student-ids/")
+    assert problem["status"] == 400
+    (entry,) = problem["errors"]
+    assert entry["loc"] == ["body", "submission_uuids"]
+    assert entry["msg"]
+
+
+def test_a_surrogate_in_what_is_quoted_is_escaped(site: Site) -> None:
+    problem = refused(site, a_body(**{"\ud800": 1}))
+    assert problem["errors"][0]["loc"] == ["body", "\\ud800"]
 
 
 # --- queries ----------------------------------------------------------------------------------
@@ -256,6 +267,7 @@ def test_bad_lists_of_uuids_are_refused(site: Site, given: Any) -> None:
 ITEM = "student_id=s&course_id=c&item_id=i&item_type=t"
 
 
+@pytest.mark.parametrize("accept", ["application/json", "application/x-ndjson"])
 @pytest.mark.parametrize(
     "address",
     [
@@ -287,10 +299,24 @@ ITEM = "student_id=s&course_id=c&item_id=i&item_type=t"
         "/history/?student_id=s&course_id=c",
     ],
 )
-def test_a_bad_query_is_400(site: Site, address: str) -> None:
-    answer = site.service.send("GET", address)
+def test_a_bad_query_is_400(site: Site, address: str, accept: str) -> None:
+    answer = site.service.send("GET", address, headers={"Accept": accept})
     assert answer.status_code == 400, answer.text
-    assert answer.json()["errors"] or answer.json()["msg"]
+    assert answer.json()["errors"]
+
+
+@pytest.mark.parametrize("number", ["0", "101", "x"])
+def test_a_bad_number_of_top_scores_is_named(site: Site, number: str) -> None:
+    answer = site.service.send(
+        "GET", f"/items/top/?course_id=c&item_id=i&item_type=t&number_of_top_scores={number}"
+    )
+    assert answer.json()["errors"] == [
+        {
+            "loc": ["query", "number_of_top_scores"],
+            "msg": "Number of top scores must be a number between 1 and 100.",
+            "type": "invalid",
+        }
+    ]
 
 
 # --- tokens -----------------------------------------------------------------------------------

@@ -4,14 +4,14 @@ import json
 import socket
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Self
 from uuid import uuid4
 
 import pytest
 
 from api.http.bulk import WINDOW
-from tests.api.http.site import API, Site, an_item
+from tests.api.http.site import API, Site, an_item, serving
 
 
 def a_submission(item: dict[str, str], answer: Any = 1, **more: Any) -> dict[str, Any]:
@@ -90,6 +90,56 @@ def test_a_bad_line_fails_alone(site: Site) -> None:
     assert site.head() == before + len(bad) + 1
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"command": "reset_score", "\ud800": 1},
+        b'{"\\ud800": 1, "\\ud800": 2}',
+        a_score("\ud800"),
+        a_submission(an_item() | {"\ud800": "x"}),
+        a_submission(an_item(), team_submission_uuid="\ud800"),
+    ],
+)
+def test_a_lone_surrogate_is_quoted_and_fails_alone(site: Site, line: Any) -> None:
+    good = a_submission(an_item())
+    _, results = site.service.bulk(good, line, good)
+    assert [result["status"] for result in results] == [201, 400, 201]
+    assert "\\ud800" in str(results[1]["error"])
+
+
+@pytest.mark.parametrize(
+    ("line", "loc"),
+    [
+        (a_submission(an_item(student_id="")), ["body", "student_item", "student_id"]),
+        (
+            {"command": "create_submission", "student_item": None, "answer": 1},
+            ["body", "student_item", "non_field_errors"],
+        ),
+        (a_submission(an_item(), None), ["body", "answer"]),
+        (a_submission(an_item(), idempotency_key=""), ["body", "idempotency_key"]),
+        (a_score("no-uuid"), ["body", "submission_uuid"]),
+        ({"command": "reset_score", "course_id": "c", "item_id": "i"}, ["body", "student_id"]),
+        ({"id": [], "command": "reset_score"}, ["body", "id"]),
+    ],
+)
+def test_a_refused_line_tells_what_is_wrong_where(site: Site, line: Any, loc: list[str]) -> None:
+    _, (result,) = site.service.bulk(line)
+    (entry,) = result["error"]["errors"]
+    assert entry["loc"] == loc
+    assert entry["msg"]
+
+
+def test_without_the_read_model_only_the_lines_that_need_it_fail(
+    site: Site, new_database: Callable[[], str]
+) -> None:
+    item = an_item()
+    with serving(new_database(), site.config) as unprojected:
+        staff = unprojected.as_("teacher", course_roles={"staff": [item["course_id"]]})
+        score = a_score(str(uuid4()))
+        _, results = staff.bulk(a_submission(item), score, a_submission(item), score)
+    assert [result["status"] for result in results] == [201, 503, 201, 503]
+
+
 def test_a_refused_line_keeps_its_id(site: Site) -> None:
     _, (result,) = site.service.bulk({"id": "mine", "command": "create_submission", "more": 1})
     assert result["id"] == "mine"
@@ -129,6 +179,8 @@ def test_a_repeated_request_writes_nothing_twice(site: Site) -> None:
     _, again = lms.bulk(*lines, headers=key)
     assert site.head() == before
     assert [entry["result"] for entry in again] == [entry["result"] for entry in first]
+    assert not any("replayed" in entry for entry in first)
+    assert all(entry["replayed"] is True for entry in again)
     _, other = lms.bulk(a_submission(item, "other"), *lines[1:], headers=key)
     assert [entry["status"] for entry in other] == [422, 201, 201, 201, 201, 201]
 

@@ -149,9 +149,10 @@ def test_a_bad_traceparent_is_ignored(site: Site, traceparent: str) -> None:
     assert all("trace" not in metadata for _, _, metadata in site.events(before))
 
 
-def test_only_services_act_on_behalf_of_others(site: Site) -> None:
+@pytest.mark.parametrize("scopes", [[], ["profile", "email"]])
+def test_only_services_act_on_behalf_of_others(site: Site, scopes: list[str]) -> None:
     item = an_item()
-    staff = site.as_("teacher", course_roles={"staff": [item["course_id"]]})
+    staff = site.as_("teacher", course_roles={"staff": [item["course_id"]]}, scopes=scopes)
     body = {"student_item": item, "answer": 1}
     answer = staff.post("/submissions/", body, headers={"X-On-Behalf-Of": "somebody"})
     assert answer.status_code == 403
@@ -241,6 +242,15 @@ def test_an_answer_at_hand_is_not_sent_again(site: Site, operation: Operation) -
     assert other.content == first.content
 
 
+def test_only_what_is_asked_with_get_has_a_tag(site: Site) -> None:
+    answer = site.service.post(
+        "/courses/c/student-ids/", {"submission_uuids": []}, headers={"If-None-Match": "*"}
+    )
+    assert (answer.status_code, answer.json()) == (200, {})
+    assert "ETag" not in answer.headers
+    assert "X-Log-Position" in answer.headers
+
+
 # --- idempotency ------------------------------------------------------------------------------
 
 
@@ -322,6 +332,35 @@ def test_a_malformed_key_is_refused(site: Site, key: bytes) -> None:
         ],
     )
     assert answer.status_code == 400
+    assert answer.json()["errors"][0]["loc"] == ["header", "Idempotency-Key"]
+
+
+@pytest.mark.parametrize("caller", ["service", "course staff"])
+def test_a_repeat_is_answered_also_when_the_submission_was_deleted(site: Site, caller: str) -> None:
+    item = an_item()
+    uuid = site.service.create(item)["uuid"]
+    names = ("student_id", "course_id", "item_id")
+    staff = site.as_("teacher", course_roles={"staff": [item["course_id"]]})
+    asking = staff if caller == "course staff" else site.service
+    points = {"points_earned": 1, "points_possible": 2}
+    line = {"command": "set_score", "submission_uuid": uuid, **points}
+    key = {"Idempotency-Key": uuid4().hex}
+
+    def ask() -> tuple[Any, Any]:
+        alone = asking.post(f"/submissions/{uuid}/score/", points, headers=key)
+        _, (result,) = asking.bulk(line, headers=key)
+        return alone, result
+
+    first, first_line = ask()
+    cleared = {name: item[name] for name in names} | {"clear_state": True}
+    assert site.service.post("/score-resets/", cleared).status_code == 204
+    again, again_line = ask()
+    assert (again.status_code, again.content) == (201, first.content)
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert again_line["result"] == first_line["result"]
+    _, (new_line,) = asking.bulk(line)
+    new = asking.post(f"/submissions/{uuid}/score/", points)
+    assert (new.status_code, new_line["status"]) == (404, 404)
 
 
 def test_one_of_many_that_send_the_same_key_at_once_writes(site: Site) -> None:

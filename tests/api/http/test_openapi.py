@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
+    response_headers_conformance,
     response_schema_conformance,
     status_code_conformance,
 )
@@ -60,7 +61,7 @@ def test_every_schema_is_one_and_every_reference_leads_somewhere() -> None:
     for name, described in DOCUMENT["components"]["schemas"].items():
         Draft202012Validator.check_schema(described)
         assert re.fullmatch("[A-Za-z]+", name)
-    references = re.findall(r"'\$ref': '#/components/(\w+)/(\w+)'", str(DOCUMENT))
+    references = re.findall(r"'\$ref': '#/components/(\w+)/([\w-]+)'", str(DOCUMENT))
     assert references
     for kind, name in references:
         assert name in DOCUMENT["components"][kind]
@@ -71,6 +72,38 @@ def test_every_parameter_in_a_path_is_described() -> None:
         for operation in methods.values():
             named = {p["name"] for p in operation["parameters"] if p["in"] == "path"}
             assert named == set(re.findall(r"\{(\w+)\}", path))
+
+
+def described_headers(operation_id: str, status: str) -> set[str]:
+    (operation,) = (o for o in OPERATIONS if o.operation_id == operation_id)
+    described = DOCUMENT["paths"][operation.template][operation.method.lower()]["responses"]
+    return set(described[status]["headers"])
+
+
+@pytest.mark.parametrize(
+    ("operation_id", "status", "headers"),
+    [
+        ("getScore", "200", {"X-Log-Position", "ETag"}),
+        ("getScore", "304", {"X-Log-Position", "ETag"}),
+        ("createSubmission", "201", {"X-Log-Position", "Idempotent-Replayed", "Location"}),
+        ("setScore", "201", {"X-Log-Position", "Idempotent-Replayed", "Location"}),
+        ("resetScore", "204", {"X-Log-Position", "Idempotent-Replayed"}),
+        ("getStudentIdsBySubmissionUuid", "200", {"X-Log-Position"}),
+        ("carryOutCommands", "200", set()),
+        ("getLiveness", "200", set()),
+        ("getOpenApi", "200", {"ETag"}),
+    ],
+)
+def test_only_headers_that_are_sent_are_promised(
+    operation_id: str, status: str, headers: set[str]
+) -> None:
+    assert described_headers(operation_id, status) == headers | {"X-Request-ID"}
+
+
+def test_every_operation_may_fail_and_have_too_long_an_address() -> None:
+    for methods in DOCUMENT["paths"].values():
+        for operation in methods.values():
+            assert {"414", "500"} <= set(operation["responses"])
 
 
 def test_every_kind_of_problem_has_a_title() -> None:
@@ -122,5 +155,6 @@ def test_whatever_is_sent_the_answer_is_as_described(
             status_code_conformance,
             content_type_conformance,
             response_schema_conformance,
+            response_headers_conformance,
         ],
     )

@@ -150,10 +150,11 @@ def test_every_event_holds_all_its_fields() -> None:
         member_submissions=[],
         skipped_members=[],
     )
+    team.add_member("learner", submission.submission_uuid, at=NOW)
     team.set_score(1, 2, score_ids=[], at=NOW)
     team.reset_scores(clear_state=True, score_ids=[], at=NOW)
     events = [*item.collect_events(), *team.collect_events()]
-    assert len({type(event) for event in events}) == 9
+    assert len({type(event) for event in events}) == 10
     for event in events:
         assert set(vars(event)) == {*fields_of(type(event)), "originator_id", "originator_version"}
 

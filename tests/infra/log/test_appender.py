@@ -1,6 +1,7 @@
 """What one caller is told, and what happens to the others in the same batch."""
 
 import asyncio
+import struct
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -241,6 +242,43 @@ def test_an_append_whose_answer_was_lost_is_settled_and_stored_once(dsn: str) ->
 
     asyncio.run(test())
     assert [row[:1] for row in stored(dsn)] == [(1,), (2,), (3,), (4,)]
+
+
+def test_what_may_be_stored_is_not_called_refused_on_a_second_try(dsn: str) -> None:
+    async def test() -> None:
+        async with wire(dsn) as cut:
+            log = PostgresLog(cut.dsn, timeout=2)
+            await log.append_encoded(events(uuid4(), 1))
+            cut.deaf = True
+            waiting = asyncio.create_task(log.append_encoded(events(uuid4(), 1)))
+            await cut.swallowed.wait()
+            with psycopg.connect(dsn, autocommit=True) as db:
+                # The first try is stored; every further one finds the lock held.
+                while db.execute("SELECT count(*) FROM gradelog.events").fetchone() != (2,):
+                    await asyncio.sleep(0.01)
+                db.execute("SELECT pg_advisory_lock(7454127093424619623)")
+                cut.deaf = False
+                with pytest.raises(OutcomeUnknownError):
+                    await waiting
+            await log.close()
+
+    asyncio.run(test())
+
+
+def test_a_claim_that_cannot_be_sent_fails_its_own_caller_alone(dsn: str) -> None:
+    async def test(log: PostgresLog) -> list[Any]:
+        return await asyncio.gather(
+            log.append_encoded(events(uuid4(), 1)),
+            log.append_encoded(events(uuid4(), 1), claims=[Claim("\ud800")]),
+            log.append_encoded(events(uuid4(), 2**40)),
+            log.append_encoded(events(uuid4(), 1)),
+            return_exceptions=True,
+        )
+
+    first, claimed, versioned, last = with_log(dsn, test)
+    assert isinstance(claimed, UnicodeEncodeError)
+    assert isinstance(versioned, struct.error)
+    assert {first.first_position, last.first_position} == {1, 2}
 
 
 def test_an_answer_that_stays_lost_is_an_unknown_outcome_and_no_failure(dsn: str) -> None:
