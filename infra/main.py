@@ -11,6 +11,7 @@ import structlog
 from api.backend import Backend
 from domain.submissions.application import Submissions
 from infra.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from infra.housekeeping import kept_tidy
 from infra.log.postgres_log import PostgresLog
 from infra.log.reader import connect
 from infra.migrate import migrate
@@ -94,9 +95,10 @@ async def open_backend(settings: Settings, dsn: str) -> AsyncIterator[Backend]:
     reads = PostgresReads(dsn, size=settings.pool_size, timeout=settings.read_timeout)
     await reads.open()
     try:
-        yield Backend(
-            submissions=Submissions(log, now, vault), reads=reads, events=log, vault=vault
-        )
+        async with kept_tidy(dsn):
+            yield Backend(
+                submissions=Submissions(log, now, vault), reads=reads, events=log, vault=vault
+            )
     finally:
         await reads.close()
         await vault.close()
