@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from infra.migrate import migrate
+from infra.main import prepare
 
 _numbers = itertools.count()
 
@@ -96,7 +96,7 @@ def scratch(dsn: str, *, migrated: bool = True) -> Iterator[str]:
     made = make_conninfo(**{**conninfo_to_dict(dsn), "dbname": name})
     try:
         if migrated:
-            migrate(made)
+            prepare(made)
         yield made
     finally:
         with psycopg.connect(dsn, autocommit=True) as db:

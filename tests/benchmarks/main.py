@@ -18,6 +18,7 @@ import psycopg
 from rich.console import Console
 from rich.table import Table
 
+from infra.logging import hand_over
 from infra.main import database
 from infra.settings import read_settings
 from tests.benchmarks import appending, commands, importing, over_http, projecting, reading
@@ -43,6 +44,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--only", nargs="+", choices=list(SUITES), default=list(SUITES))
     chosen = parser.parse_args(arguments)
 
+    hand_over()  # standard output is for the figures
     figures: list[Figure] = []
     with database(read_settings()) as dsn:
         settings = Settings(dsn, chosen.seconds, chosen.rounds, chosen.scale)
