@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import psycopg
+
 from api import submissions
 from infra.in_process import in_process
 from infra.settings import Settings as AppSettings
@@ -32,6 +34,17 @@ def rows(call: Callable[[], Iterator[object]]) -> float:
     return count / (time.perf_counter() - begin)
 
 
+def wait_until_caught_up(dsn: str) -> None:
+    """Return when every read model has applied the whole log."""
+    behind = (
+        "SELECT count(*) FROM gradelog.read_models"
+        " WHERE position < (SELECT max(position) FROM gradelog.events)"
+    )
+    with psycopg.connect(dsn, autocommit=True) as db:
+        while db.execute(behind).fetchone() != (0,):
+            time.sleep(0.2)
+
+
 def measure(settings: Settings) -> Iterator[Figure]:
     largest = settings.amount(100_000)
     sizes = {str(n): n for n in (largest // 100, largest // 10, largest)}
@@ -47,6 +60,7 @@ def measure(settings: Settings) -> Iterator[Figure]:
         )
         settings_of = AppSettings(database_url=dsn, home=Path(home))
         with in_process(settings_of, dsn=dsn):
+            wait_until_caught_up(dsn)
             everything = submissions.get_all_submissions
             uuids = [
                 row["uuid"]
