@@ -141,12 +141,6 @@ class Vault:
         if wanted := self.missing(sealed):
             self._remember(db.execute(FIND_BY_ID, (wanted,)).fetchall())
 
-    def forget(self, subject: str) -> None:
-        """Drop a subject's key from the cache."""
-        key_id = self._by_subject.pop(subject, None)
-        if key_id is not None:
-            self._by_id.pop(key_id.bytes, None)
-
     async def _keys_of(self, subjects: Sequence[str]) -> Sequence[UUID]:
         wanted = sorted(set(subjects))  # in one order: two processes must not wait in a ring
 

@@ -143,7 +143,13 @@ class Appender:
         self._pending: deque[_Waiting] = deque()
         self._worker: asyncio.Task[None] | None = None
         self._closed = False
-        self.figures = Figures()
+        self._figures = Figures()
+
+    @property
+    def figures(self) -> Figures:
+        """What it did so far, and how many appends wait at this moment."""
+        self._figures.waiting = len(self._pending)
+        return self._figures
 
     def append(
         self,

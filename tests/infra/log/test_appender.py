@@ -326,6 +326,17 @@ def test_a_full_queue_turns_the_next_caller_away(dsn: str) -> None:
     with_log(dsn, test, queue=10)
 
 
+def test_the_figures_tell_how_many_appends_wait(dsn: str) -> None:
+    async def test(log: PostgresLog) -> None:
+        waiting = [asyncio.create_task(log.append_encoded(events(uuid4(), 1))) for _ in range(5)]
+        await asyncio.sleep(0)
+        assert log.figures.waiting == 5
+        await asyncio.gather(*waiting)
+        assert log.figures.waiting == 0
+
+    with_log(dsn, test)
+
+
 def test_a_caller_that_gives_up_while_waiting_stores_nothing(dsn: str) -> None:
     async def test(log: PostgresLog) -> None:
         first = asyncio.create_task(log.append_encoded(events(uuid4(), 1)))
