@@ -17,6 +17,22 @@ from domain.events import CreatedEvent, Event, made
 E = TypeVar("E", bound=Event)
 
 
+class OpeningEvent(Event):
+    """An event with which a stream may begin, whichever of its kind comes first.
+
+    ``OPENS`` is the aggregate that a stream of such events makes; it is set once that class
+    is known.
+    """
+
+    OPENS: ClassVar[type["EventSourced"]]
+
+    def mutate(self, aggregate: Any) -> Any:
+        """Evolve the aggregate, an empty one if the stream begins here."""
+        if aggregate is None:
+            aggregate = self.OPENS.empty(self.originator_id, self.timestamp)
+        return super().mutate(aggregate)
+
+
 class EventSourced(Aggregate):
     """An aggregate of a stream in the log. Each kind has a stored name, ``TOPIC``."""
 
@@ -40,6 +56,14 @@ class EventSourced(Aggregate):
         )
         aggregate = cast(Self, event.mutate(None))
         aggregate.pending_events.append(event)
+        return aggregate
+
+    @classmethod
+    def empty(cls, stream_id: UUID, at: datetime) -> Self:
+        """An aggregate to which nothing has happened; the next is the first event."""
+        aggregate = cls.__new__(cls)
+        aggregate.__base_init__(originator_id=stream_id, originator_version=0, timestamp=at)
+        aggregate.__init__()  # type: ignore[misc]
         return aggregate
 
     def happened(self, event_class: type[E], at: datetime, **fields: Any) -> E:

@@ -22,6 +22,7 @@ from api.http.calls import HEADERS, REQUEST_ID, ROUTE, Call, raw_path
 from api.http.problems import IN_BODY, IN_QUERY, Locations, Problem, problem_of
 
 Handler = Callable[[Call], Awaitable[Response]]
+Refusal = Callable[[Exception, Call], Response]
 
 _PATTERNS: Final = {
     "": "[^/]+",
@@ -65,6 +66,7 @@ class Operation:
         public: needs no token.
         body: a type that describes the body.
         locations: where the fields stand that errors speak of.
+        refusal: how an error is told where clients expect another shape than ours.
     """
 
     method: str
@@ -82,6 +84,7 @@ class Operation:
     answers: Mapping[int, Answers]
     problems: Sequence[int] = ()
     locations: Locations | None = None
+    refusal: Refusal | None = None
     query_names: frozenset[str] = field(init=False)
     required_names: Sequence[str] = field(init=False)
     body_names: frozenset[str] = field(init=False)
@@ -139,11 +142,9 @@ class PathRoute(BaseRoute):
         scope[ROUTE] = self.template
         operation = self.operations.get(scope["method"])
         if operation is None:
-            response = self._other_method(scope)
+            response = self._other_method(scope, receive)
         else:
-            call = Call(scope, receive)
-            call.operation = operation
-            call.raw = scope[HEADERS]
+            call = _call(scope, receive, operation)
             try:
                 if not operation.public:
                     tokens = cast(Tokens, scope["app"].state.tokens)
@@ -152,23 +153,38 @@ class PathRoute(BaseRoute):
             except ClientDisconnect:
                 raise
             except Exception as error:  # noqa: BLE001 - every failure has an answer
-                locations = cast(Locations, operation.locations)
-                response = problem_of(error, locations).response(scope[REQUEST_ID])
+                response = _refused(operation, error, call)
         await response(scope, receive, send)
 
     def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
         """Operations are known by their ids, not by names of routes."""
         raise NoMatchFound(name, path_params)
 
-    def _other_method(self, scope: Scope) -> Response:
+    def _other_method(self, scope: Scope, receive: Receive) -> Response:
         if scope["method"] == "OPTIONS":
             return Response(status_code=204, headers={"Allow": self.allow})
-        return Problem(
+        refused = Problem(
             405,
             "MethodNotAllowedError",
             f"allowed here: {self.allow}",
             headers={"Allow": self.allow},
-        ).response(scope[REQUEST_ID])
+        )
+        operation = next(iter(self.operations.values()))
+        return _refused(operation, refused, _call(scope, receive, operation))
+
+
+def _call(scope: Scope, receive: Receive, operation: Operation) -> Call:
+    call = Call(scope, receive)
+    call.operation = operation
+    call.raw = scope[HEADERS]
+    return call
+
+
+def _refused(operation: Operation, error: Exception, call: Call) -> Response:
+    if operation.refusal is not None:
+        return operation.refusal(error, call)
+    locations = cast(Locations, operation.locations)
+    return problem_of(error, locations).response(call.request_id)
 
 
 def routes(operations: Iterable[Operation]) -> list[PathRoute]:
