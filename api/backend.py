@@ -7,7 +7,11 @@ from datetime import datetime
 from typing import Protocol, TypeVar
 from uuid import UUID
 
+from api.sessions import Sessions
+from domain.courses.application import Courses
 from domain.events import Recorded
+from domain.grades.application import Grades
+from domain.learners.application import Learners
 from domain.submissions.application import Submissions
 from projections.read_model import Answer, Query, ReadModel, StreamQuery
 
@@ -86,10 +90,51 @@ class Vault(Opener, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Recalculation:
+    """How far the learners of a course are graded anew.
+
+    Attributes:
+        course_id: which course.
+        position: of the event that made it necessary.
+        reason: ``policy`` or ``outline``.
+        total: how many learners there are to grade.
+        done: how many of them are.
+        changed: how many of those have other grades now.
+        requested_at: when it was taken up.
+        started_at: when the first learner was graded; None before.
+        updated_at: when the last ones were.
+        finished_at: None while it goes on.
+    """
+
+    course_id: str
+    position: int
+    reason: str
+    total: int
+    done: int
+    changed: int
+    requested_at: datetime
+    started_at: datetime | None
+    updated_at: datetime
+    finished_at: datetime | None
+
+
+class GradingStatus(Protocol):
+    """Tells how far the calculation of grades is."""
+
+    async def recalculation(self, course_id: str) -> Recalculation | None:
+        """The last recalculation of a course; None if there never was one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Backend:
     """Everything behind the interfaces, for the tasks of one event loop."""
 
     submissions: Submissions
+    courses: Courses
+    learners: Learners
+    grades: Grades
     reads: Reads
     events: EventReader
     vault: Vault
+    grading: GradingStatus
+    sessions: Sessions

@@ -5,6 +5,9 @@ that is raised is a defect and is logged whole. ``api/http/errors.py`` maps the 
 to HTTP statuses; no class here knows about HTTP.
 """
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 
 class DomainError(Exception):
     """A command was refused; nothing was written."""
@@ -16,6 +19,22 @@ class NotFoundError(DomainError):
 
 class InvalidCommandError(DomainError):
     """The command can never be carried out as it stands."""
+
+
+class Fault(NamedTuple):
+    """What is wrong with one part of a command: where, in words, as a code."""
+
+    loc: tuple[str | int, ...]
+    msg: str
+    kind: str
+
+
+class InvalidFieldsError(InvalidCommandError):
+    """Parts of the command are wrong, each of which is named."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        super().__init__("; ".join(f"{'.'.join(map(str, f.loc))}: {f.msg}" for f in faults[:3]))
+        self.faults = list(faults)
 
 
 class ForbiddenError(DomainError):

@@ -1,4 +1,4 @@
-"""What has to be thrown away now and then: answers whose idempotency keys have expired."""
+"""What has to be thrown away now and then: all that has expired."""
 
 import asyncio
 import contextlib
@@ -11,6 +11,7 @@ import structlog
 
 from domain.errors import UnavailableError
 from infra.postgres import Row, Session
+from infra.sessions import forget_expired
 
 logger = structlog.get_logger(__name__)
 
@@ -51,8 +52,9 @@ async def kept_tidy(dsn: str) -> AsyncIterator[None]:
             await asyncio.sleep(EVERY)
             try:
                 await forget_expired_claims(session)
+                await forget_expired(session, within=TIMEOUT)
             except (psycopg.Error, UnavailableError):
-                logger.exception("expired claims were not removed")
+                logger.exception("what has expired was not removed")
             finally:
                 await session.discard()
 

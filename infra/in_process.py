@@ -20,6 +20,7 @@ from domain.events import Recorded
 from domain.submissions.application import Submissions
 from domain.submissions.student_item import student_item_stream
 from infra.engine import Engine
+from infra.grading import grading
 from infra.log.postgres_log import PostgresLog
 from infra.log.reader import PostgresLogReader, connect
 from infra.logging import hand_over
@@ -128,7 +129,7 @@ def in_process(
         vault = Vault(dsn, master_key=master_key(settings), timeout=limit)
         stack.callback(lambda: engine.run(vault.close))
         if projector:
-            stack.enter_context(projecting(dsn))
+            stack.enter_context(projecting(dsn, vault))
         reads = SyncReads(dsn, size=settings.pool_size, timeout=settings.read_timeout)
         reads.open()
         stack.callback(reads.close)
@@ -139,16 +140,21 @@ def in_process(
 
 
 @contextmanager
-def projecting(dsn: str) -> Iterator[Runner]:
-    """Keep the read models up to date in a thread, until the end."""
-    runner = Runner(lambda: connect(dsn), PostgresLogReader(), READ_MODELS)
+def projecting(dsn: str, vault: Vault | None = None) -> Iterator[Runner]:
+    """Keep the read models up to date and grades recorded, in threads, until the end.
+
+    ``vault`` opens what identifies people; by default one whose keys are not wrapped.
+    """
+    reader = PostgresLogReader(vault or Vault(dsn))
+    runner = Runner(lambda: connect(dsn), reader, READ_MODELS)
     stop = threading.Event()
     thread = threading.Thread(
         target=runner.run, args=(stop,), name="gradelog projector", daemon=True
     )
     thread.start()
     try:
-        yield runner
+        with grading(dsn):
+            yield runner
     finally:
         stop.set()
         thread.join(10)

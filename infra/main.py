@@ -9,13 +9,18 @@ from typing import Final
 import structlog
 
 from api.backend import Backend
+from domain.courses.application import Courses
+from domain.grades.application import Grades
+from domain.learners.application import Learners
 from domain.submissions.application import Submissions
 from infra.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from infra.grading import PostgresGradingStatus
 from infra.housekeeping import kept_tidy
 from infra.log.postgres_log import PostgresLog
 from infra.log.reader import connect
 from infra.migrate import migrate
 from infra.reads import PostgresReads
+from infra.sessions import PostgresSessions
 from infra.settings import Settings, master_key
 from infra.vault import Vault
 from projections.positions import ensure
@@ -93,13 +98,33 @@ async def open_backend(settings: Settings, dsn: str) -> AsyncIterator[Backend]:
     log = PostgresLog(dsn, timeout=settings.append_timeout, queue=settings.log_queue)
     vault = Vault(dsn, master_key=master_key(settings), timeout=settings.append_timeout)
     reads = PostgresReads(dsn, size=settings.pool_size, timeout=settings.read_timeout)
+    async with kept_tidy(dsn), backend(dsn, log, vault, reads) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def backend(
+    dsn: str, log: PostgresLog, vault: Vault, reads: PostgresReads
+) -> AsyncIterator[Backend]:
+    """The same of parts that are made already; closes them in the end."""
+    sessions = PostgresSessions(dsn)
+    grading = PostgresGradingStatus(dsn)
     await reads.open()
     try:
-        async with kept_tidy(dsn):
-            yield Backend(
-                submissions=Submissions(log, now, vault), reads=reads, events=log, vault=vault
-            )
+        yield Backend(
+            submissions=Submissions(log, now, vault),
+            courses=Courses(log, now),
+            learners=Learners(log, now, vault),
+            grades=Grades(log, now, vault),
+            reads=reads,
+            events=log,
+            vault=vault,
+            grading=grading,
+            sessions=sessions,
+        )
     finally:
+        await grading.close()
+        await sessions.close()
         await reads.close()
         await vault.close()
         await log.close()

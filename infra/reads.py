@@ -108,7 +108,16 @@ SELECT schema, position, state, error, {_HEAD} FROM gradelog.read_models
 UNION ALL SELECT '', 0, '', NULL, {_HEAD}
 """.encode()  # noqa: S608 - a constant
 )
-_WATCH: Final = _Run(b"SELECT schema, position, error IS NOT NULL FROM gradelog.read_models")
+_GRADING: Final = "grading"
+_WATCH: Final = _Run(
+    b"""
+SELECT schema, position, error IS NOT NULL FROM gradelog.read_models
+UNION ALL SELECT 'grading', position, false FROM gradelog.grading_progress
+"""
+)
+_GRADED: Final = _Run(
+    f"SELECT position, recorded_at_position, {_HEAD} FROM gradelog.grading_progress".encode()  # noqa: S608 - a constant
+)
 
 
 @lru_cache(maxsize=1000)
@@ -204,8 +213,28 @@ def _statuses(models: Sequence[type[ReadModel]], rows: list[Row]) -> Mapping[str
 Steps = Generator[_Run | _Wait, Any, T]
 
 
+def _graded(model: type[ReadModel], at_least: int, *, latest: bool) -> Steps[int]:
+    """Wait until all up to a position is graded; return where the last of it was recorded.
+
+    A score has no effect on rows before the grading has recorded what follows from it.
+    """
+    while True:
+        rows = yield _GRADED
+        position, recorded_at, head = rows[0]
+        at_least, latest = max(at_least, head if latest else 0), False
+        if position >= at_least:
+            return max(at_least, recorded_at)
+        if not (yield _Wait(_GRADING, at_least)):
+            raise UnavailableError(
+                f"the grading, which {model.name} follows, has not reached position {at_least}"
+                " in time"
+            )
+
+
 def _asking(query: Query[T], at_least: int, *, latest: bool) -> Steps[Answer[T]]:
     model, schema = query.model, query.model.schema()
+    if query.graded and (at_least or latest):
+        at_least, latest = (yield from _graded(model, at_least, latest=latest)), False
     while True:
         statement = _statement(query.statement, schema, head=latest)
         rows = yield _Run(statement, query.arguments)
@@ -224,6 +253,8 @@ def _asking(query: Query[T], at_least: int, *, latest: bool) -> Steps[Answer[T]]
 def _opening(query: StreamQuery[Any], at_least: int, *, latest: bool) -> Steps[int]:
     """Open the cursor of a stream; return the position that it stands for."""
     model, schema = query.model, query.model.schema()
+    if query.graded and (at_least or latest):
+        at_least, latest = (yield from _graded(model, at_least, latest=latest)), False
     while True:
         yield _Run(_BEGIN, prepare=False)
         yield _Run(_NO_JIT, prepare=False)

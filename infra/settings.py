@@ -9,6 +9,8 @@ outside development.
 import base64
 import binascii
 import difflib
+import ipaddress
+import json
 import os
 import re
 import secrets
@@ -52,6 +54,8 @@ KNOWN_SECRETS: Final = frozenset(
 )
 """Secrets that stand in manuals, ours and others': whoever reads those can sign tokens."""
 
+COOKIE_NAME: Final = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$"
+_ORIGIN: Final = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?")
 _URL_PASSWORD: Final = re.compile(r"(://[^:@/]*):[^/]*@")
 _NAMED_PASSWORD: Final = re.compile(r"(password\s*=\s*)('(?:\\.|[^'\\])*'|[^\s&]+)")
 
@@ -109,7 +113,28 @@ class Settings(BaseSettings):
     jwt_audience: str | None = None
     jwt_issuer: str | None = None
     development: bool = False
-    """Accept well known secrets. Never on a machine that others can reach."""
+    """Accept well known secrets, and let whoever comes sign in as anybody. Never on a machine
+    that others can reach."""
+    development_anywhere: bool = False
+    """Even there, because the network is closed."""
+    public_url: str | None = None
+    """Where browsers find this server, if not where they ask for it."""
+    allowed_origins: tuple[str, ...] = ()
+    """Sites whose pages may call with the cookies of whoever looks at them."""
+    cookie_domain: str | None = None
+    """Domain of the tokens' cookies, when pages of other hosts have to read them."""
+    payload_cookie: str = Field(default="edx-jwt-cookie-header-payload", pattern=COOKIE_NAME)
+    signature_cookie: str = Field(default="edx-jwt-cookie-signature", pattern=COOKIE_NAME)
+    login_url: str | None = None
+    """Where people sign in when another system lets them in; nobody can sign in here then."""
+    logout_url: str | None = None
+    refresh_url: str | None = None
+    session_days: int = Field(default=30, ge=1, le=365)
+    site_name: str = Field(default="gradelog", max_length=100)
+    mfe_config: dict[str, Any] = Field(default_factory=dict)
+    """JSON object: settings for the front ends besides those that are known here."""
+    mfe_config_overrides: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """JSON object: the same for one front end each."""
     master_key: SecretStr | None = None
     """Base64 of the 32 bytes that wrap the learners' keys. Losing it loses their answers."""
     body_limit: ByteSize = Field(default=ByteSize(1024 * 1024), ge=1024)
@@ -144,7 +169,43 @@ class Settings(BaseSettings):
         except RuntimeError:
             raise ValueError("names the home of a user that does not exist") from None
 
-    @field_validator("jwks_url")
+    @field_validator("allowed_origins", mode="before")
+    @classmethod
+    def _are_origins(cls, value: object) -> object:
+        words = value.replace(",", " ").split() if isinstance(value, str) else value
+        if not isinstance(words, list | tuple) or not all(isinstance(w, str) for w in words):
+            return words
+        origins = []
+        for word in words:
+            origin = word.removesuffix("/").lower()
+            if origin in ("*", "null"):
+                raise ValueError(
+                    "must name origins: with a star every page in the world could act for"
+                    " whoever is signed in"
+                )
+            if _ORIGIN.fullmatch(origin) is None:
+                raise ValueError("must be origins without a path, such as https://grades.example")
+            origins.append(origin)
+        return tuple(origins)
+
+    @field_validator("cookie_domain")
+    @classmethod
+    def _is_a_domain(cls, value: str | None) -> str | None:
+        if value is not None and re.fullmatch(r"\.?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*", value) is None:
+            raise ValueError("must be a domain, such as example.org")
+        return value
+
+    @field_validator("mfe_config", "mfe_config_overrides", mode="before")
+    @classmethod
+    def _is_an_object(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except ValueError:
+            raise ValueError("must be a JSON object") from None
+
+    @field_validator("jwks_url", "public_url", "login_url", "logout_url", "refresh_url")
     @classmethod
     def _is_a_web_address(cls, value: str | None) -> str | None:
         if value is not None and re.fullmatch(r"https?://[^/\s]+(/\S*)?", value) is None:
@@ -268,6 +329,33 @@ def jwt_secret(settings: Settings) -> str | None:
     return secret
 
 
+def refuse_exposed_development(settings: Settings, host: str) -> None:
+    """Keep development away from where others can reach it, unless somebody insists.
+
+    In development whoever can open a connection can be anybody, global staff included, and
+    the secret of tokens may be one that everybody knows.
+
+    Raises:
+        SettingsError: other machines may reach this address.
+    """
+    if not settings.development or settings.development_anywhere or _is_loopback(host):
+        return
+    raise SettingsError(
+        f"GRADELOG_DEVELOPMENT: whoever reaches {host or 'this machine'} could be anybody, because"
+        " people choose there whom to be; listen on 127.0.0.1, or, if nobody but you can reach"
+        " this machine, say so with GRADELOG_DEVELOPMENT_ANYWHERE=true as well"
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
 def master_key(settings: Settings) -> bytes | None:
     """The 32 bytes that wrap the learners' keys; None to store those keys bare.
 
@@ -372,6 +460,12 @@ def _shown(value: object) -> str:
             return MASK
         case bool():
             return "true" if value else "false"
+        case tuple() | dict() if not value:
+            return "not set"
+        case tuple():
+            return ", ".join(value)
+        case dict():
+            return json.dumps(value, ensure_ascii=False)
         case str():
             masked = _URL_PASSWORD.sub(rf"\1:{MASK}@", value)
             return _NAMED_PASSWORD.sub(rf"\1{MASK}", masked)

@@ -58,25 +58,29 @@ class Query(Generic[T]):
         statement: one SELECT, its tables without schema, arguments as ``%b`` or ``%s``.
         arguments: the values for it.
         parse: makes the answer of all rows.
+        graded: it shows grades, which follow from an event only after they were calculated
+            and recorded in turn: a reader who waits for that event waits for those, too.
     """
 
     model: type[ReadModel]
     statement: LiteralString
     arguments: Sequence[Any]
     parse: Callable[[list[Row]], T]
+    graded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class StreamQuery(Generic[T]):
     """A question whose answer may be as large as a course: read row by row.
 
-    ``parse`` makes one entry of one row.
+    ``parse`` makes one entry of one row; ``graded`` as for a ``Query``.
     """
 
     model: type[ReadModel]
     statement: LiteralString
     arguments: Sequence[Any]
     parse: Callable[[Row], T]
+    graded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

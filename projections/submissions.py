@@ -6,7 +6,7 @@ edx-submissions, ``submissions.api``.
 
 # ruff: noqa: S608 - statements are put together from constants of this module
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Final, LiteralString, NamedTuple
 from uuid import UUID
@@ -92,6 +92,22 @@ class TopSubmission(NamedTuple):
     points_earned: int
     submission_uuid: UUID | None
     answer: str | None
+
+
+class ScoredSubmission(NamedTuple):
+    """A submission with the last score written for it, as one entry of a learner's history.
+
+    ``answer`` is sealed; it opens with ``answer_context(submission_uuid)``.
+    """
+
+    student_id: str
+    item_id: str
+    submission_uuid: UUID
+    submission_id: int
+    created_at: datetime
+    points_earned: int | None
+    points_possible: int | None
+    answer: str
 
 
 # --- the read model -------------------------------------------------------------------------
@@ -410,6 +426,13 @@ _STUDENT_IDS: Final = """
 SELECT s.submission_uuid, s.student_id FROM submissions s
 WHERE s.submission_uuid = ANY (%b::uuid[]) AND s.course_id = %b
 """
+_SCORED_OF_STUDENTS: Final = """
+SELECT s.student_id, s.item_id, s.submission_uuid, s.submission_id, s.created_at,
+    s.points_earned, s.points_possible, s.answer
+FROM student_items i JOIN submissions s USING (student_item_id)
+WHERE i.course_id = %b AND i.student_id = ANY (%b::text[]) AND i.item_id = ANY (%b::text[])
+ORDER BY s.created_at DESC, s.submission_id DESC
+"""
 _COURSE_INFORMATION: Final = f"""
 SELECT {_SUBMISSION}, s.counts AND s.points_possible > 0, s.score_id, s.points_earned,
     s.points_possible, s.score_created_at, s.annotations
@@ -499,6 +522,14 @@ def student_ids_by_submission_uuid(
     """Whose submissions these are; those unknown, deleted or of other courses are left out."""
     arguments = (list(submission_uuids), course_id)
     return Query(Submissions, _STUDENT_IDS, arguments, _student_ids)
+
+
+def scored_submissions_of_students(
+    course_id: str, student_ids: Collection[str], item_ids: Collection[str]
+) -> Query[list[ScoredSubmission]]:
+    """The submissions of some students for some items of a course, the newest first."""
+    arguments = (course_id, list(student_ids), list(item_ids))
+    return Query(Submissions, _SCORED_OF_STUDENTS, arguments, _scored_submissions)
 
 
 def submission_uuids_of_item(course_id: str, item_id: str) -> Query[list[UUID]]:
@@ -637,6 +668,10 @@ def _information(row: Row) -> SubmissionInformation:
         return SubmissionInformation(submission, None)
     score = (row[13], row[2], row[0], row[1], *row[14:17], parse_annotations(row[17]))
     return SubmissionInformation(submission, Score._make(score))
+
+
+def _scored_submissions(rows: list[Row]) -> list[ScoredSubmission]:
+    return [ScoredSubmission._make(row) for row in rows]
 
 
 def _informations(rows: list[Row]) -> list[SubmissionInformation]:

@@ -13,6 +13,7 @@ from infra.cli import (
     imports,
     projections,
     serving,
+    users,
 )
 
 app: Final = typer.Typer(
@@ -45,6 +46,7 @@ database.add_to(app)
 access.add_to(app)
 demo.add_to(app)
 bench.add_to(app)
+app.add_typer(users.app, name="user", help="Say who may sign in here.")
 app.add_typer(imports.app, name="import", help="Carry in records of other systems.")
 app.add_typer(events.app, name="events", help="Read the log itself.")
 app.add_typer(projections.app, name="projections", help="See to the read models.")

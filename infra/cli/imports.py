@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from infra.cli.olx import olx
 from infra.cli.output import (
     FAILED,
     Advance,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from infra.settings import Settings
 
 app: Final = typer.Typer(no_args_is_help=True)
+app.command()(olx)
 
 MOST_PROCESSES: Final = 4
 """By default; beyond that the one log is the limit."""

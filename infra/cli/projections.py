@@ -103,11 +103,13 @@ def rebuild(name: Name, *, as_json: Json = False) -> None:
     import time
 
     from infra.log.reader import PostgresLogReader, connect
+    from infra.settings import master_key, read_settings
+    from infra.vault import Vault
     from projections.rebuild import rebuild as build
 
     model = _model(name)
     with _database() as dsn:
-        reader = PostgresLogReader()
+        reader = PostgresLogReader(Vault(dsn, master_key=master_key(read_settings())))
         with connect(dsn) as db:
             total = reader.head(db)
         began = time.monotonic()

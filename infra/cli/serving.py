@@ -61,12 +61,14 @@ def api(
 
 
 def project(*, lifeline: Lifeline = None, as_json: Json = False) -> None:
-    """Keep the read models up to date. Several may run: the others stand by."""
+    """Keep the read models up to date and grades recorded. Several may run: others stand by."""
     from infra.cli.processes import follow_parent, on_signals
+    from infra.grading import grading
     from infra.log.reader import PostgresLogReader, connect
     from infra.logging import configure
     from infra.main import database
-    from infra.settings import read_settings
+    from infra.settings import master_key, read_settings
+    from infra.vault import Vault
     from projections.registry import READ_MODELS
     from projections.runner import Runner
 
@@ -78,7 +80,9 @@ def project(*, lifeline: Lifeline = None, as_json: Json = False) -> None:
     with database(settings) as dsn:
         if lifeline is None:
             _say("the projector runs", as_json=as_json, pid=os.getpid())
-        Runner(lambda: connect(dsn), PostgresLogReader(), READ_MODELS).run(stop)
+        reader = PostgresLogReader(Vault(dsn, master_key=master_key(settings)))
+        with grading(dsn, timeout=settings.append_timeout, queue=settings.log_queue):
+            Runner(lambda: connect(dsn), reader, READ_MODELS).run(stop)
 
 
 def worker(
@@ -134,8 +138,10 @@ def listening(
         next_free: take another port if nobody has asked for this one.
     """
     from infra.cli.listener import PortTakenError, bind, bind_after
+    from infra.settings import refuse_exposed_development
 
     where = settings.host if host is None else host
+    refuse_exposed_development(settings, where)
     wanted = settings.port if port is None else port
     asked_for = port is not None or "port" in settings.model_fields_set
     try:

@@ -8,7 +8,9 @@ from psycopg import Connection
 
 from domain.events import Event, event_type
 from infra.log.codec import decode_rows
+from infra.log.personal import with_personal
 from infra.postgres import Row, options, parameters
+from infra.vault import Vault
 from projections.log import Batch
 
 MAX_BATCH_BYTES: Final = 16 * 1024 * 1024
@@ -44,6 +46,15 @@ class LogGapError(Exception):
 class PostgresLogReader:
     """The reader that ``projections.runner`` follows."""
 
+    def __init__(self, vault: Vault | None = None) -> None:
+        """Make a reader.
+
+        Args:
+            vault: opens what identifies people, so that they can be found by it. Without it,
+                and of people who were erased, it reads as None.
+        """
+        self._vault = vault
+
     def read(
         self, db: Connection[Row], *, after: int, limit: int, types: AbstractSet[type[Event]]
     ) -> Batch:
@@ -67,7 +78,8 @@ class PostgresLogReader:
         # What nobody folds is passed over, but only if this code knows what it is.
         for topic in {row[3] for row in rows}.difference(topics):
             event_type(topic)
-        return Batch(after, end, decode_rows([row for row in rows if row[4] is not None]))
+        recorded = decode_rows([row for row in rows if row[4] is not None])
+        return Batch(after, end, with_personal(db, recorded, self._vault))
 
     def head(self, db: Connection[Row]) -> int:
         """The last position of the log; 0 when it is empty."""

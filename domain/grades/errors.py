@@ -1,0 +1,29 @@
+"""The refusals of the grades context; texts that clients match are those of its peer.
+
+Source: Open edX LMS, ``lms.djangoapps.grades.rest_api``.
+"""
+
+from domain.errors import DomainError, ForbiddenError, InvalidCommandError, NotFoundError
+
+
+class GradesError(DomainError):
+    """Any refusal of this context."""
+
+
+class SubsectionNotFoundError(GradesError, NotFoundError):
+    """The usage key names no subsection of the course."""
+
+    def __init__(self, usage_key: str) -> None:
+        self.usage_key = usage_key
+        super().__init__(f"usage_key {usage_key} does not exist in this course.")
+
+
+class InvalidOverrideError(GradesError, InvalidCommandError):
+    """An override that no subsection can have."""
+
+
+class GradesFrozenError(GradesError, ForbiddenError):
+    """The course ended too long ago for its grades to change."""
+
+    def __init__(self) -> None:
+        super().__init__("Grades are frozen for this course.")

@@ -1,0 +1,261 @@
+"""What the grading reads of the gradebook: what has to be looked at, and what it is made of."""
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+from typing import Final, NamedTuple
+
+import orjson
+from psycopg import Connection
+
+from domain.grades.course_grade import CourseGrade
+from domain.grades.policy import DEFAULT_CUTOFFS, DEFAULT_GRADERS, read_policy
+from domain.grades.regrading import CourseVersion, Known, Recorded
+from domain.grades.scores import Override, ProblemScore, Totals, weighted
+from domain.grades.structure import (
+    ENROLLMENT_TRACK_PARTITION,
+    GROUP_OF_MODE,
+    CourseStructure,
+    Viewer,
+    read_structure,
+)
+from projections.bulk import columns, fetch
+from projections.gradebook.tables import read_overrides, read_records
+from projections.read_model import Row
+
+STAFF_ROLES: Final = frozenset({"staff", "instructor", "limited_staff"})
+
+Key = tuple[str, int]
+"""Course and user."""
+
+
+# --- marks ------------------------------------------------------------------------------------
+
+
+class Mark(NamedTuple):
+    """Something that may change grades: of one learner, or of all in a course."""
+
+    position: int
+    course_id: str
+    user_id: int | None
+    item_id: str | None
+    reason: str
+
+
+# Marks of one position stay together, so that the position is done with when they are.
+_MARKS: Final = """
+SELECT position, course_id, user_id, item_id, reason FROM marks
+WHERE position > %b::bigint AND position <= (
+    SELECT coalesce(max(position), 0) FROM (
+        SELECT position FROM marks WHERE position > %b::bigint ORDER BY position LIMIT %b::bigint
+    ) AS page)
+ORDER BY position
+"""
+
+
+def read_marks(db: Connection[Row], after: int, limit: int) -> list[Mark]:
+    """The next marks after a position: so many, and those that share the last one's position."""
+    return [Mark._make(row) for row in fetch(db, _MARKS, after, after, limit)]
+
+
+# --- courses ----------------------------------------------------------------------------------
+
+
+class CourseHead(NamedTuple):
+    """What of a course may change without another outline or policy."""
+
+    layout_position: int
+    end: datetime | None
+    freeze_after_end: bool
+
+
+class GradedCourse(NamedTuple):
+    """A course with its structure and policy. ``ordinals`` is where grades stand in records."""
+
+    layout_position: int
+    version: CourseVersion
+    ordinals: Sequence[str]
+
+
+_HEADS: Final = """
+SELECT course_id, layout_position, end_at, freeze_after_end FROM courses
+WHERE course_id = ANY (%b::text[]) AND version IS NOT NULL
+"""
+_COURSE: Final = """
+SELECT c.layout_position, c.version, c.edited_at, o.blocks, o.graders, o.cutoffs, o.ordinals
+FROM courses c JOIN outlines o USING (course_id) WHERE c.course_id = %b
+"""
+
+
+def read_heads(db: Connection[Row], course_ids: Collection[str]) -> dict[str, CourseHead]:
+    """Courses that have an outline; others are left out."""
+    return {row[0]: CourseHead._make(row[1:]) for row in fetch(db, _HEADS, list(course_ids))}
+
+
+def read_course(db: Connection[Row], course_id: str) -> GradedCourse:
+    """One course that has an outline."""
+    row = fetch(db, _COURSE, course_id)[0]
+    layout_position, version, edited_at, blocks, graders, cutoffs, ordinals = row
+    policy = read_policy(
+        DEFAULT_GRADERS if graders is None else orjson.loads(graders),
+        DEFAULT_CUTOFFS if cutoffs is None else orjson.loads(cutoffs),
+    )
+    structure = read_structure(orjson.loads(blocks))
+    return GradedCourse(
+        layout_position,
+        CourseVersion(course_id, structure, policy, version, edited_at),
+        orjson.loads(ordinals),
+    )
+
+
+# --- learners ---------------------------------------------------------------------------------
+
+
+class LearnerInput(NamedTuple):
+    """A learner of a course before a calculation. ``version`` is that of the stream."""
+
+    version: int
+    viewer: Viewer
+    has_course_grade: bool
+    row: Row
+
+
+_LEARNERS: Final = """
+SELECT t.course_id, t.user_id, coalesce(g.version, 0), l.mode, l.roles, k.user_partition_id,
+    k.group_id, coalesce(u.is_staff, false), g.records, g.overrides, g.percent, g.letter, g.passed,
+    g.passed_at IS NOT NULL
+FROM unnest(%b::text[], %b::bigint[]) AS t (course_id, user_id)
+LEFT JOIN learners l ON l.course_id = t.course_id AND l.user_id = t.user_id
+LEFT JOIN cohorts k ON k.cohort_id = l.cohort_id
+LEFT JOIN users u ON u.user_id = t.user_id
+LEFT JOIN grades g ON g.course_id = t.course_id AND g.user_id = t.user_id
+"""
+_SCORES: Final = """
+SELECT s.course_id, i.user_id, s.item_id, i.kind, s.earned, s.possible, s.attempted_at
+FROM unnest(%b::text[], %b::bigint[]) AS t (course_id, user_id)
+JOIN identities i ON i.user_id = t.user_id
+JOIN problem_scores s ON s.student_id = i.student_id AND s.course_id = t.course_id
+WHERE (%b::text[] IS NULL OR s.item_id = ANY (%b::text[]))
+    AND NOT EXISTS (
+        SELECT FROM identities o WHERE o.student_id = i.student_id AND o.kind < i.kind)
+"""
+_STATES: Final = """
+SELECT DISTINCT ON (p.course_id, p.user_id, p.usage_key)
+    p.course_id, p.user_id, p.usage_key, p.grade, p.max_grade, p.saved_at
+FROM unnest(%b::text[], %b::bigint[]) AS t (course_id, user_id)
+JOIN problem_states p ON p.course_id = t.course_id AND p.user_id = t.user_id
+ORDER BY p.course_id, p.user_id, p.usage_key, p.state_id DESC
+"""
+_ANY_STATES: Final = "SELECT EXISTS (SELECT FROM problem_states)"
+_NEXT_USERS: Final = """
+SELECT user_id FROM learners WHERE course_id = %b AND user_id > %b::bigint
+ORDER BY user_id LIMIT %b::bigint
+"""
+_COUNT_USERS: Final = "SELECT count(*)::int FROM learners WHERE course_id = %b"
+
+
+def read_learners(db: Connection[Row], keys: Iterable[Key]) -> dict[Key, LearnerInput]:
+    """What is known of learners, those of whom nothing is known, too."""
+    found = {}
+    for row in fetch(db, _LEARNERS, *columns(list(keys))):
+        _, _, version, mode, roles, partition, group, is_staff = row[:8]
+        found[row[0], row[1]] = LearnerInput(
+            version,
+            viewer_of(mode, partition, group, is_staff=is_staff or is_course_staff(roles)),
+            row[10] is not None,
+            row,
+        )
+    return found
+
+
+def is_course_staff(roles: Sequence[str] | None) -> bool:
+    """Whether roles on a course let see everything in it."""
+    return not STAFF_ROLES.isdisjoint(roles or ())
+
+
+def viewer_of(
+    mode: str | None, partition: int | None, group: int | None, *, is_staff: bool = False
+) -> Viewer:
+    """The groups that a mode and a cohort put a learner in."""
+    groups: dict[str, frozenset[int]] = {}
+    if mode is not None and mode in GROUP_OF_MODE:
+        groups[ENROLLMENT_TRACK_PARTITION] = frozenset({GROUP_OF_MODE[mode]})
+    if partition is not None and group is not None:
+        groups[str(partition)] = frozenset({group})
+    return Viewer(groups, is_staff)
+
+
+def known_of(learner: LearnerInput, ordinals: Sequence[str]) -> Known:
+    """What is recorded of a learner, as calculations take it."""
+    records, overrides, percent, letter, passed, has_passed = learner.row[8:]
+    return Known(
+        {
+            ordinals[n]: Recorded(Totals(*found[:4]), found[4])
+            for n, found in enumerate(read_records(records))
+            if found is not None
+        },
+        {ordinals[n]: Override(*found[:4]) for n, found in read_overrides(overrides).items()},
+        None if percent is None else CourseGrade(percent, letter, passed),
+        bool(has_passed),
+    )
+
+
+Scores = dict[Key, dict[str, ProblemScore]]
+
+
+def read_scores(
+    db: Connection[Row],
+    keys: Sequence[Key],
+    structures: dict[str, CourseStructure],
+    items: Collection[str] | None = None,
+) -> Scores:
+    """The scores of learners that count now, of some problems or of all.
+
+    What was submitted comes first, then what a system that runs problems has reported. Of
+    several scores for one problem that of the better known identity counts, then the later.
+    """
+    found: Scores = {key: {} for key in keys}
+    best: dict[tuple[str, int, str], tuple[int, datetime]] = {}
+    arguments = columns(keys)
+    wanted = None if items is None else list(items)
+    for course_id, user_id, item_id, kind, earned, possible, at in fetch(
+        db, _SCORES, *arguments, wanted, wanted
+    ):
+        place = (course_id, user_id, item_id)
+        other = best.get(place)
+        if other is None or (kind, other[1]) < (other[0], at):
+            best[place] = (kind, at)
+            found[course_id, user_id][item_id] = ProblemScore(earned, possible, at)
+    if fetch(db, _ANY_STATES)[0][0]:
+        for row in fetch(db, _STATES, *arguments):
+            _add_state(found, structures, row)
+    return found
+
+
+def _add_state(found: Scores, structures: dict[str, CourseStructure], row: Row) -> None:
+    course_id, user_id, usage_key, grade, max_grade, saved_at = row
+    scores = found[course_id, user_id]
+    if usage_key in scores or max_grade is None:
+        return
+    weight = _weight(structures.get(course_id), usage_key)
+    earned, possible = weighted(grade or 0.0, max_grade, weight)
+    scores[usage_key] = ProblemScore(earned, possible, None if grade is None else saved_at)
+
+
+def _weight(structure: CourseStructure | None, usage_key: str) -> float | None:
+    if structure is None:
+        return None
+    for subsection in structure.subsections_of.get(usage_key, ()):
+        for problem in subsection.problems:
+            if problem.usage_key == usage_key:
+                return problem.weight
+    return None
+
+
+def next_users(db: Connection[Row], course_id: str, after: int, limit: int) -> list[int]:
+    """The learners of a course in the order of their numbers."""
+    return [row[0] for row in fetch(db, _NEXT_USERS, course_id, after, limit)]
+
+
+def count_users(db: Connection[Row], course_id: str) -> int:
+    """How many learners a course has, active or not."""
+    return int(fetch(db, _COUNT_USERS, course_id)[0][0])

@@ -1,0 +1,59 @@
+"""The read model of the gradebook: which events it folds, and in which order of their kinds.
+
+Rows of one kind need those of the kinds before: a score says whose it is when the users of
+the same batch are known, a grade where it stands when the outline is. Within a kind events
+are folded in the order of the log.
+"""
+
+from collections.abc import Iterable
+from typing import ClassVar, Final, LiteralString
+
+from psycopg import Connection
+
+from domain.events import Event, Recorded
+from projections.gradebook import courses, grades, marks, people, scores
+from projections.gradebook.tables import TABLES
+from projections.read_model import ReadModel, Row
+
+_KINDS: Final = (
+    scores.EVENTS,
+    courses.EVENTS,
+    people.COHORTS,
+    people.USERS,
+    people.LEARNERS,
+    grades.EVENTS,
+    grades.IMPORTS,
+)
+_KIND_OF: Final = {event: n for n, kind in enumerate(_KINDS) for event in kind}
+
+
+class Gradebook(ReadModel):
+    """Courses, people, scores and grades."""
+
+    name: ClassVar[str] = "gradebook"
+    version: ClassVar[int] = 1
+    folds: ClassVar[frozenset[type[Event]]] = frozenset(_KIND_OF)
+    tables: ClassVar[LiteralString] = TABLES
+
+    def fold(self, db: Connection[Row], events: Iterable[Recorded]) -> None:
+        """Write what a batch of events changes."""
+        kinds: list[list[Recorded]] = [[] for _ in _KINDS]
+        for recorded in events:
+            kinds[_KIND_OF[type(recorded.event)]].append(recorded)
+        of_scores, of_courses, of_cohorts, of_users, of_learners, of_grades, of_imports = kinds
+        changes = courses.Changes()
+        touched = scores.fold(db, of_scores) if of_scores else []
+        if of_courses:
+            courses.fold(db, of_courses, changes)
+        if of_cohorts:
+            people.fold_cohorts(db, of_cohorts, changes)
+        if of_users:
+            people.fold_users(db, of_users, changes)
+        marks.add_students(db, touched)
+        if of_learners:
+            people.fold_learners(db, of_learners, changes)
+        if of_grades:
+            grades.fold(db, of_grades, changes)
+        if of_imports:
+            grades.fold_imports(db, of_imports, changes)
+        changes.write(db)
