@@ -336,9 +336,8 @@ class Grader:
         learners = inputs.read_learners(db, touched)
         scores = inputs.read_scores(
             db,
-            list(touched),
+            {key: None if tasks[key].whole else _items(found) for key, found in touched.items()},
             {course_id: course.version.structure for course_id, course in open_courses.items()},
-            None if any(tasks[key].whole for key in touched) else _items(touched.values()),
         )
         lenses = _Lenses(now)
         appends: dict[Key, Append] = {}
@@ -417,9 +416,8 @@ def _touched(course: CourseVersion, task: _Task) -> list[Subsection]:
     return list(found.values())
 
 
-def _items(touched: Iterable[Sequence[Subsection]]) -> set[str]:
-    seen: dict[str, Subsection] = {s.usage_key: s for found in touched for s in found}
-    return {problem.usage_key for s in seen.values() for problem in s.problems}
+def _items(subsections: Iterable[Subsection]) -> set[str]:
+    return {problem.usage_key for found in subsections for problem in found.problems}
 
 
 def _is_frozen(head: inputs.CourseHead, now: datetime) -> bool:

@@ -1,8 +1,9 @@
 """What the grading reads of the gradebook: what has to be looked at, and what it is made of."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
+from uuid import UUID
 
 import orjson
 from psycopg import Connection
@@ -18,6 +19,7 @@ from domain.grades.structure import (
     Viewer,
     read_structure,
 )
+from domain.submissions.student_item import student_item_stream
 from projections.bulk import columns, fetch
 from projections.gradebook.tables import read_overrides, read_records
 from projections.read_model import Row
@@ -129,14 +131,28 @@ LEFT JOIN cohorts k ON k.cohort_id = l.cohort_id
 LEFT JOIN users u ON u.user_id = t.user_id
 LEFT JOIN grades g ON g.course_id = t.course_id AND g.user_id = t.user_id
 """
+# Found for each by itself, whatever the planner thinks of a table that has just been filled.
+_IDENTITIES: Final = """
+SELECT i.user_id, i.student_id, i.kind FROM unnest(%b::bigint[]) AS t (user_id)
+CROSS JOIN LATERAL (
+    SELECT * FROM identities i WHERE i.user_id = t.user_id OFFSET 0
+) AS i
+WHERE i.kind = (SELECT min(o.kind) FROM identities o WHERE o.student_id = i.student_id)
+"""
 _SCORES: Final = """
-SELECT s.course_id, i.user_id, s.item_id, i.kind, s.earned, s.possible, s.attempted_at
-FROM unnest(%b::text[], %b::bigint[]) AS t (course_id, user_id)
-JOIN identities i ON i.user_id = t.user_id
-JOIN problem_scores s ON s.student_id = i.student_id AND s.course_id = t.course_id
-WHERE (%b::text[] IS NULL OR s.item_id = ANY (%b::text[]))
-    AND NOT EXISTS (
-        SELECT FROM identities o WHERE o.student_id = i.student_id AND o.kind < i.kind)
+SELECT p.student_id, p.course_id, p.item_id, p.earned, p.possible, p.attempted_at
+FROM unnest(%b::text[], %b::text[]) AS t (student_id, course_id)
+CROSS JOIN LATERAL (
+    SELECT * FROM problem_scores p
+    WHERE p.student_id = t.student_id AND p.course_id = t.course_id OFFSET 0
+) AS p
+"""
+_SCORES_BY_STREAM: Final = """
+SELECT p.student_id, p.course_id, p.item_id, p.earned, p.possible, p.attempted_at
+FROM unnest(%b::uuid[]) AS t (stream_id)
+CROSS JOIN LATERAL (
+    SELECT * FROM problem_scores p WHERE p.stream_id = t.stream_id OFFSET 0
+) AS p
 """
 _STATES: Final = """
 SELECT DISTINCT ON (p.course_id, p.user_id, p.usage_key)
@@ -204,34 +220,63 @@ Scores = dict[Key, dict[str, ProblemScore]]
 
 def read_scores(
     db: Connection[Row],
-    keys: Sequence[Key],
-    structures: dict[str, CourseStructure],
-    items: Collection[str] | None = None,
+    wanted: Mapping[Key, Collection[str] | None],
+    structures: Mapping[str, CourseStructure],
 ) -> Scores:
-    """The scores of learners that count now, of some problems or of all.
+    """The scores of learners that count now, of the wanted problems, or of all if None.
 
     What was submitted comes first, then what a system that runs problems has reported. Of
     several scores for one problem that of the better known identity counts, then the later.
     """
-    found: Scores = {key: {} for key in keys}
+    found: Scores = {key: {} for key in wanted}
     best: dict[tuple[str, int, str], tuple[int, datetime]] = {}
-    arguments = columns(keys)
-    wanted = None if items is None else list(items)
-    for course_id, user_id, item_id, kind, earned, possible, at in fetch(
-        db, _SCORES, *arguments, wanted, wanted
-    ):
+    identities = _identities(db, {user_id for _, user_id in wanted})
+    for student_id, course_id, item_id, earned, possible, at in _score_rows(db, wanted, identities):
+        user_id, kind = identities.owner[student_id]
         place = (course_id, user_id, item_id)
         other = best.get(place)
         if other is None or (kind, other[1]) < (other[0], at):
             best[place] = (kind, at)
             found[course_id, user_id][item_id] = ProblemScore(earned, possible, at)
     if fetch(db, _ANY_STATES)[0][0]:
-        for row in fetch(db, _STATES, *arguments):
+        for row in fetch(db, _STATES, *columns(list(wanted))):
             _add_state(found, structures, row)
     return found
 
 
-def _add_state(found: Scores, structures: dict[str, CourseStructure], row: Row) -> None:
+class _Identities(NamedTuple):
+    of: dict[int, list[str]]
+    """The student ids of a user."""
+    owner: dict[str, tuple[int, int]]
+    """The user of a student id, and how it names them."""
+
+
+def _identities(db: Connection[Row], user_ids: Collection[int]) -> _Identities:
+    found = _Identities({}, {})
+    for user_id, student_id, kind in fetch(db, _IDENTITIES, list(user_ids)):
+        found.of.setdefault(user_id, []).append(student_id)
+        found.owner[student_id] = (user_id, kind)
+    return found
+
+
+def _score_rows(
+    db: Connection[Row], wanted: Mapping[Key, Collection[str] | None], identities: _Identities
+) -> Iterator[Row]:
+    students: list[tuple[str, str]] = []
+    streams: list[UUID] = []
+    for (course_id, user_id), items in wanted.items():
+        for student_id in identities.of.get(user_id, ()):
+            if items is None:
+                students.append((student_id, course_id))
+            else:
+                streams += [student_item_stream(student_id, course_id, item) for item in items]
+    if students:
+        yield from fetch(db, _SCORES, *columns(students))
+    if streams:
+        yield from fetch(db, _SCORES_BY_STREAM, streams)
+
+
+def _add_state(found: Scores, structures: Mapping[str, CourseStructure], row: Row) -> None:
     course_id, user_id, usage_key, grade, max_grade, saved_at = row
     scores = found[course_id, user_id]
     if usage_key in scores or max_grade is None:

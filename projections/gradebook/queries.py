@@ -90,6 +90,7 @@ FROM (SELECT * FROM users WHERE registered_at IS NOT NULL) AS u
 """
 _USER_BY_NAME: Final = f"{_USER} WHERE u.username = %b"
 _USER_BY_ID: Final = f"{_USER} WHERE u.user_id = %b::bigint"
+_USERS_BY_EMAIL: Final = f"{_USER} WHERE lower(u.email) = ANY (%b::text[]) ORDER BY u.user_id"
 _USERS_PAGE: Final = f"""
 SELECT * FROM (
     {_USER} WHERE u.username > %b ORDER BY u.username LIMIT {LARGEST_PAGE}
@@ -136,6 +137,11 @@ def user_by_username(username: str) -> Query[UserRow | None]:
 def user_by_id(user_id: int) -> Query[UserRow | None]:
     """A registered user."""
     return Query(Gradebook, _USER_BY_ID, (user_id,), _first_user)
+
+
+def users_by_email(emails: Collection[str]) -> Query[list[UserRow]]:
+    """Users by their addresses, given in lower case; several may share one."""
+    return Query(Gradebook, _USERS_BY_EMAIL, (list(emails),), _users)
 
 
 def users_page(after: str | None, limit: int) -> Query[list[UserRow]]:
