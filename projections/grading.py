@@ -10,6 +10,7 @@ One grader works among all processes, whoever holds the lock; others stand by. A
 refers to the version that it was calculated from, so even two could do no harm.
 """
 
+import itertools
 import selectors
 import threading
 import time
@@ -292,22 +293,29 @@ class Grader:
         course_id, position, reason, after = rows[0]
         with db.transaction():
             db.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            applied = int(fetch(db, _STANDING, self._schema)[0][0])
             users = inputs.next_users(db, course_id, after, self._chunk)
+            # Up to whose grades were recorded a moment ago: those are not in the gradebook yet.
+            ready = list(
+                itertools.takewhile(
+                    lambda user: self._ahead.get((course_id, user), 0) <= applied, users
+                )
+            )
             forced = reason == marks.POLICY
             tasks = {
-                (course_id, user): _Task(position, whole=True, forced=forced) for user in users
+                (course_id, user): _Task(position, whole=True, forced=forced) for user in ready
             }
             appends = self._calculate(db, tasks)
         if not users:
             execute(db, _FINISH, course_id, position)
             logger.info("course graded anew", course_id=course_id, reason=reason)
             return True
-        if self._append(appends):
+        if not ready or self._append(appends):
             # Somebody else was faster with one of them: the same learners once more, as
             # soon as the gradebook knows.
-            time.sleep(LONGEST_PAUSE)
-            return True
-        execute(db, _NOTE, len(users), len(appends), users[-1], len(users), course_id, position)
+            return False
+        count = len(ready)
+        execute(db, _NOTE, count, len(appends), ready[-1], count, course_id, position)
         execute(db, _ADVANCE, 0, self._recorded_at)
         return True
 

@@ -7,7 +7,54 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 
 import psycopg
 
+from domain.aggregate import OpeningEvent
+from domain.courses.course import (
+    CourseDetailsChanged,
+    CourseEvent,
+    CourseFlagsChanged,
+    CourseModesChanged,
+    CourseOutlinePublished,
+    CourseRegistered,
+    GradingPolicyChanged,
+    course_stream,
+)
 from domain.events import NOBODY, Event, Provenance, Recorded
+from domain.grades.grade_import import GradesImported, grade_import_stream
+from domain.grades.learner_grades import (
+    CoursePassedFirstTime,
+    GradesCalculated,
+    LearnerGradesCleared,
+    SubsectionOverrideApplied,
+    SubsectionOverrideRemoved,
+    learner_grades_stream,
+)
+from domain.grades.problem_state import ProblemStateSaved, problem_state_stream
+from domain.learners.cohort import (
+    CohortChanged,
+    CohortCreated,
+    CohortingChanged,
+    cohort_stream,
+    cohorting_stream,
+)
+from domain.learners.enrollment import (
+    EnrollmentModeChanged,
+    LearnerEnrolled,
+    LearnerReenrolled,
+    LearnerUnenrolled,
+    enrollment_stream,
+)
+from domain.learners.user import (
+    AnonymousIdsChanged,
+    CohortMembershipChanged,
+    CourseRoleGranted,
+    CourseRoleRevoked,
+    GlobalStaffChanged,
+    ProgramEnrollmentLinked,
+    UserActivationChanged,
+    UserProfileChanged,
+    UserRegistered,
+    user_stream,
+)
 from domain.submissions.fields import StudentItemKey
 from domain.submissions.student_item import (
     ScoreReset,
@@ -249,3 +296,299 @@ def store(
                 ],
             )
     return head + len(new)
+
+
+# --- courses ----------------------------------------------------------------------------------
+
+C = TypeVar("C", bound=CourseEvent)
+
+
+def block(kind: str, name: str, parent: dict[str, Any] | None = None, **fields: Any) -> Any:
+    """A block of the course as it stands in an outline."""
+    return {
+        "usage_key": f"{COURSE.replace('course-v1', 'block-v1')}+type@{kind}+block@{name}",
+        "type": kind,
+        "parent": None if parent is None else parent["usage_key"],
+        "display_name": name.title(),
+        **fields,
+    }
+
+
+def outline() -> list[Any]:
+    """A course of one graded subsection, which holds a problem and the essay."""
+    course = block("course", "course")
+    chapter = block("chapter", "week", course)
+    homework = block("sequential", "homework", chapter, graded=True, format="Homework")
+    unit = block("vertical", "unit", homework)
+    return [
+        course,
+        chapter,
+        homework,
+        unit,
+        block("problem", "sums", unit, max_score=4.0),
+        block("openassessment", "essay", unit, max_score=10.0),
+    ]
+
+
+def course_registered(**fields: Any) -> CourseRegistered:
+    values = {"org": "Demo", "display_name": "Demo", "start": NOON, "end": None}
+    return _of_course(CourseRegistered, **values | {"self_paced": False} | fields)
+
+
+def course_details_changed(**fields: Any) -> CourseDetailsChanged:
+    values = {"display_name": "Demo", "start": NOON, "end": None, "self_paced": False}
+    return _of_course(CourseDetailsChanged, **values | fields)
+
+
+def course_flags_changed(**fields: Any) -> CourseFlagsChanged:
+    values = {
+        "writable_gradebook": True,
+        "bulk_management": True,
+        "freeze_after_end": False,
+        "rejected_exam_overrides_grade": False,
+    }
+    return _of_course(CourseFlagsChanged, **values | fields)
+
+
+def course_modes_changed(**fields: Any) -> CourseModesChanged:
+    modes = [{"slug": "verified", "name": "Verified", "expired_at": None}]
+    return _of_course(CourseModesChanged, **{"modes": modes, **fields})
+
+
+def course_outline_published(**fields: Any) -> CourseOutlinePublished:
+    return _of_course(
+        CourseOutlinePublished, **{"version": "version 1", "blocks": outline(), **fields}
+    )
+
+
+def grading_policy_changed(**fields: Any) -> GradingPolicyChanged:
+    homework = {"type": "Homework", "short_label": "HW", "min_count": 1, "drop_count": 0}
+    values = {
+        "graders": [homework | {"weight": 1.0}],
+        "cutoffs": {"Pass": 0.5},
+        "policy_hash": "policy 1",
+    }
+    return _of_course(GradingPolicyChanged, **values | fields)
+
+
+def _of_course(kind: type[C], **fields: Any) -> C:
+    course_id = fields.pop("course_id", COURSE)
+    return kind(
+        **{
+            "originator_id": course_stream(course_id),
+            "originator_version": 1,
+            "timestamp": NOON,
+            "course_id": course_id,
+            **fields,
+        }
+    )
+
+
+# --- learners ---------------------------------------------------------------------------------
+
+L = TypeVar("L", bound=OpeningEvent)
+
+
+def user_registered(user_id: int = 1, **fields: Any) -> UserRegistered:
+    """The n-th user, whose name is that of the n-th student."""
+    values = {"username": student(user_id), "email": None, "full_name": None}
+    values |= {"is_active": True, "is_staff": False, "anonymous_ids": []}
+    return _of_user(UserRegistered, user_id, **values | fields)
+
+
+def user_profile_changed(user_id: int = 1, **fields: Any) -> UserProfileChanged:
+    return _of_user(UserProfileChanged, user_id, **{"email": None, "full_name": None, **fields})
+
+
+def user_activation_changed(user_id: int = 1, **fields: Any) -> UserActivationChanged:
+    return _of_user(UserActivationChanged, user_id, **{"is_active": False, **fields})
+
+
+def global_staff_changed(user_id: int = 1, **fields: Any) -> GlobalStaffChanged:
+    return _of_user(GlobalStaffChanged, user_id, **{"is_staff": True, **fields})
+
+
+def anonymous_ids_changed(user_id: int = 1, **fields: Any) -> AnonymousIdsChanged:
+    values = {"anonymous_ids": [f"anonymous-{user_id}"], **fields}
+    return _of_user(AnonymousIdsChanged, user_id, **values)
+
+
+def course_role_granted(user_id: int = 1, **fields: Any) -> CourseRoleGranted:
+    values = {"org": "Demo", "course_id": COURSE, "role": "staff", **fields}
+    return _of_user(CourseRoleGranted, user_id, **values)
+
+
+def course_role_revoked(user_id: int = 1, **fields: Any) -> CourseRoleRevoked:
+    values = {"org": "Demo", "course_id": COURSE, "role": "staff", **fields}
+    return _of_user(CourseRoleRevoked, user_id, **values)
+
+
+def program_enrollment_linked(user_id: int = 1, **fields: Any) -> ProgramEnrollmentLinked:
+    values = {"course_id": COURSE, "external_user_key": f"key-{user_id}", "status": "active"}
+    return _of_user(ProgramEnrollmentLinked, user_id, **values | fields)
+
+
+def cohort_membership_changed(user_id: int = 1, **fields: Any) -> CohortMembershipChanged:
+    values = {"course_id": COURSE, "cohort_id": 1, "previous_cohort_id": None}
+    return _of_user(CohortMembershipChanged, user_id, **values | fields)
+
+
+def learner_enrolled(user_id: int = 1, **fields: Any) -> LearnerEnrolled:
+    values = {"mode": "verified", "enrolled_at": NOON, **fields}
+    return _of_enrollment(LearnerEnrolled, user_id, **values)
+
+
+def enrollment_mode_changed(user_id: int = 1, **fields: Any) -> EnrollmentModeChanged:
+    return _of_enrollment(EnrollmentModeChanged, user_id, **{"mode": "masters", **fields})
+
+
+def learner_unenrolled(user_id: int = 1, **fields: Any) -> LearnerUnenrolled:
+    return _of_enrollment(LearnerUnenrolled, user_id, **{"unenrolled_at": NOON, **fields})
+
+
+def learner_reenrolled(user_id: int = 1, **fields: Any) -> LearnerReenrolled:
+    return _of_enrollment(LearnerReenrolled, user_id, **{"mode": "verified", **fields})
+
+
+def cohort_created(cohort_id: int = 1, **fields: Any) -> CohortCreated:
+    return _of_cohort(CohortCreated, cohort_id, **fields)
+
+
+def cohort_changed(cohort_id: int = 1, **fields: Any) -> CohortChanged:
+    return _of_cohort(CohortChanged, cohort_id, **fields)
+
+
+def cohorting_changed(**fields: Any) -> CohortingChanged:
+    course_id = fields.get("course_id", COURSE)
+    values = {"course_id": course_id, "is_cohorted": True, **fields}
+    return _in_stream(CohortingChanged, cohorting_stream(course_id), **values)
+
+
+def _of_user(kind: type[L], user_id: int, **fields: Any) -> L:
+    return _in_stream(kind, user_stream(user_id), user_id=user_id, **fields)
+
+
+def _of_enrollment(kind: type[L], user_id: int, **fields: Any) -> L:
+    values = {"enrollment_id": user_id, "user_id": user_id, "course_id": COURSE, **fields}
+    return _in_stream(kind, enrollment_stream(user_id, values["course_id"]), **values)
+
+
+def _of_cohort(kind: type[L], cohort_id: int, **fields: Any) -> L:
+    values = {"cohort_id": cohort_id, "course_id": COURSE, "name": f"Cohort {cohort_id}"}
+    values |= {"assignment_type": "manual", "user_partition_id": None, "group_id": None}
+    return _in_stream(kind, cohort_stream(cohort_id), **values | fields)
+
+
+def _in_stream(kind: type[L], stream_id: UUID, **fields: Any) -> L:
+    values = {"originator_id": stream_id, "originator_version": 1, "timestamp": NOON}
+    return kind(**values | fields)
+
+
+# --- grades ---------------------------------------------------------------------------------
+
+
+def grades_calculated(user_id: int = 1, **fields: Any) -> GradesCalculated:
+    values: dict[str, Any] = {
+        "subsections": [
+            {
+                "usage_key": f"{COURSE.replace('course-v1', 'block-v1')}+type@sequential+block@hw1",
+                "earned_all": 5.0,
+                "possible_all": 6.0,
+                "earned_graded": 5.0,
+                "possible_graded": 6.0,
+                "first_attempted": "2026-03-02T12:00:00+00:00",
+            }
+        ],
+        "percent": 0.83,
+        "letter": "B",
+        "passed": True,
+        "policy_hash": "policy",
+        "course_version": "version",
+        "course_edited_at": NOON,
+        "forced": False,
+    }
+    return _of_grades(GradesCalculated, user_id, **values | fields)
+
+
+def course_passed_first_time(user_id: int = 1, **fields: Any) -> CoursePassedFirstTime:
+    return _of_grades(CoursePassedFirstTime, user_id, **fields)
+
+
+def subsection_override_applied(user_id: int = 1, **fields: Any) -> SubsectionOverrideApplied:
+    values: dict[str, Any] = {
+        "usage_key": f"{COURSE.replace('course-v1', 'block-v1')}+type@sequential+block@hw1",
+        "override_id": 1,
+        "grade_id": 1,
+        "history_id": 1,
+        "earned_all": 5.0,
+        "possible_all": 6.0,
+        "earned_graded": 6.0,
+        "possible_graded": 6.0,
+        "requested": {"earned_graded": 6.0},
+        "reason": "1:sealed reason",
+        "system": "GRADEBOOK",
+        "history_type": "+",
+        "changed_by": "prof",
+        "changed_by_id": 7,
+        "previous": None,
+    }
+    return _of_grades(SubsectionOverrideApplied, user_id, **values | fields)
+
+
+def subsection_override_removed(user_id: int = 1, **fields: Any) -> SubsectionOverrideRemoved:
+    values: dict[str, Any] = {
+        "usage_key": f"{COURSE.replace('course-v1', 'block-v1')}+type@sequential+block@hw1",
+        "override_id": 1,
+        "grade_id": 1,
+        "history_id": 2,
+        "system": "GRADEBOOK",
+        "changed_by": "prof",
+        "changed_by_id": 7,
+        "previous": {
+            "earned_all": 5.0,
+            "possible_all": 6.0,
+            "earned_graded": 6.0,
+            "possible_graded": 6.0,
+        },
+    }
+    return _of_grades(SubsectionOverrideRemoved, user_id, **values | fields)
+
+
+def learner_grades_cleared(user_id: int = 1, **fields: Any) -> LearnerGradesCleared:
+    return _of_grades(LearnerGradesCleared, user_id, **fields)
+
+
+def problem_state_saved(user_id: int = 1, **fields: Any) -> ProblemStateSaved:
+    usage_key = f"{COURSE.replace('course-v1', 'block-v1')}+type@problem+block@p1"
+    values: dict[str, Any] = {
+        "state_id": 1,
+        "user_id": user_id,
+        "course_id": COURSE,
+        "usage_key": usage_key,
+        "state": "1:sealed state",
+        "grade": 1.0,
+        "max_grade": 2.0,
+    }
+    stream_id = problem_state_stream(user_id, fields.get("usage_key", usage_key))
+    return _in_stream(ProblemStateSaved, stream_id, **values | fields)
+
+
+def grades_imported(operation_id: int = 1, **fields: Any) -> GradesImported:
+    values: dict[str, Any] = {
+        "operation_id": operation_id,
+        "course_id": COURSE,
+        "file_name": "grades.csv",
+        "imported_by": "prof",
+        "total_rows": 1,
+        "processed_rows": 1,
+        "saved_rows": 1,
+        "columns": ["user_id", "course_id", "new_override-hw1"],
+        "rows": [{"user_id": "1", "course_id": COURSE, "status": "Success", "error": ""}],
+        "error_message": None,
+    }
+    return _in_stream(GradesImported, grade_import_stream(operation_id), **values | fields)
+
+
+def _of_grades(kind: type[L], user_id: int, **fields: Any) -> L:
+    values = {"user_id": user_id, "course_id": COURSE, **fields}
+    return _in_stream(kind, learner_grades_stream(user_id, values["course_id"]), **values)

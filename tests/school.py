@@ -108,7 +108,9 @@ class School:
         done = self.run(lambda: self.backend.learners.register_user(username, **more))
         return done.result.user_id  # type: ignore[no-any-return]
 
-    def enroll(self, username: str, course_id: str = COURSE, mode: str = "audit", **more: Any) -> int:
+    def enroll(
+        self, username: str, course_id: str = COURSE, mode: str = "audit", **more: Any
+    ) -> int:
         done = self.run(
             lambda: self.backend.learners.set_enrollment(username, course_id, mode, **more)
         )

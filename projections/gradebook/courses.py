@@ -15,6 +15,11 @@ from domain.courses.course import (
     GradingPolicyChanged,
 )
 from domain.events import Event, Recorded
+from domain.grades.learner_grades import (
+    GradesCalculated,
+    SubsectionOverrideApplied,
+    SubsectionOverrideRemoved,
+)
 from domain.learners.cohort import CohortingChanged
 from projections.bulk import columns, execute, fetch
 from projections.gradebook import marks
@@ -83,15 +88,14 @@ SET org = excluded.org, display_name = excluded.display_name, start_at = exclude
     edited_at = excluded.edited_at, layout_position = excluded.layout_position
 """
 _OUTLINES: Final = """
-SELECT course_id, blocks, graders, cutoffs, ordinals FROM outlines
+SELECT course_id, blocks, graders, cutoffs FROM outlines
 WHERE course_id = ANY (%b::text[])
 """
 _UPSERT_OUTLINES: Final = """
-INSERT INTO outlines (course_id, blocks, graders, cutoffs, ordinals)
-SELECT * FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::text[])
+INSERT INTO outlines (course_id, blocks, graders, cutoffs)
+SELECT * FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[])
 ON CONFLICT (course_id) DO UPDATE
-SET blocks = excluded.blocks, graders = excluded.graders, cutoffs = excluded.cutoffs,
-    ordinals = excluded.ordinals
+SET blocks = excluded.blocks, graders = excluded.graders, cutoffs = excluded.cutoffs
 """
 _ORDINALS: Final = "SELECT course_id, ordinals FROM outlines WHERE course_id = ANY (%b::text[])"
 _SET_ORDINALS: Final = """
@@ -135,8 +139,8 @@ class Changes:
         self._active: dict[str, int] = {}
 
     def touch(self, course_id: str, position: int, *, active: int = 0) -> None:
-        """Note a change of a course; positions rise."""
-        self._positions[course_id] = position
+        """Note a change of a course."""
+        self._positions[course_id] = max(position, self._positions.get(course_id, 0))
         if active:
             self._active[course_id] = self._active.get(course_id, 0) + active
 
@@ -147,10 +151,28 @@ class Changes:
             execute(db, _TOUCH, *columns(rows))
 
 
-def read_ordinals(db: Connection[Row], course_ids: Sequence[str]) -> dict[str, Ordinals]:
-    """The ordinals of courses."""
+def given_ordinals(db: Connection[Row], events: Sequence[Recorded]) -> dict[str, Ordinals]:
+    """The ordinals by course, with those that these events give, in the order of the log.
+
+    An outline gives one to each of its subsections, a grade to its own if it is the first to
+    name it.
+    """
+    course_ids = list({recorded.event.course_id for recorded in events})  # type: ignore[attr-defined]
     found: dict[str, str] = dict(fetch(db, _ORDINALS, course_ids))
-    return {c: Ordinals(orjson.loads(found[c]) if c in found else ()) for c in course_ids}
+    ordinals = {c: Ordinals(orjson.loads(found[c]) if c in found else ()) for c in course_ids}
+    for recorded in events:
+        event = recorded.event
+        of = ordinals[event.course_id].of  # type: ignore[attr-defined]
+        if isinstance(event, GradesCalculated):
+            for subsection in event.subsections:
+                of(subsection["usage_key"])
+        elif isinstance(event, SubsectionOverrideApplied | SubsectionOverrideRemoved):
+            of(event.usage_key)
+        elif isinstance(event, CourseOutlinePublished):
+            for block in event.blocks:
+                if block["type"] == "sequential":
+                    of(block["usage_key"])
+    return ordinals
 
 
 def write_ordinals(db: Connection[Row], ordinals: dict[str, Ordinals]) -> None:
@@ -219,7 +241,7 @@ class _Layouts:
         position: int,
     ) -> None:
         course_id = event.course_id
-        row = self._rows.setdefault(course_id, [course_id, "[]", None, None, "[]"])
+        row = self._rows.setdefault(course_id, [course_id, "[]", None, None])
         reason = marks.OUTLINE
         if isinstance(event, CourseOutlinePublished):
             self._outline(row, event, position)
@@ -243,11 +265,7 @@ class _Layouts:
         known = {block["usage_key"] for block in orjson.loads(row[1])}
         added = [b["usage_key"] for b in event.blocks if b["usage_key"] not in known]
         self._added.append((position, event.course_id, added))
-        ordinals = Ordinals(orjson.loads(row[4]))
-        for block in event.blocks:
-            if block["type"] == "sequential":
-                ordinals.of(block["usage_key"])
-        row[1], row[4] = text_of(event.blocks), text_of(ordinals.keys())
+        row[1] = text_of(event.blocks)
 
     def write(self, db: Connection[Row]) -> None:
         if self._rows:

@@ -1,6 +1,6 @@
 """Folds what grades were calculated and overridden."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ from domain.grades.learner_grades import (
     SubsectionOverrideRemoved,
 )
 from projections.bulk import columns, copy_rows, execute, fetch
-from projections.gradebook.courses import Changes, Ordinals, read_ordinals, write_ordinals
+from projections.gradebook.courses import Changes, Ordinals
 from projections.gradebook.tables import (
     Components,
     percents,
@@ -154,12 +154,16 @@ class _Grades:
         return "{" + ",".join(["NULL" if p is None else repr(p) for p in found]) + "}"
 
 
-def fold(db: Connection[Row], events: Sequence[Recorded], changes: Changes) -> None:
+def fold(
+    db: Connection[Row],
+    events: Sequence[Recorded],
+    ordinals: Mapping[str, Ordinals],
+    changes: Changes,
+) -> None:
     """Keep the grades of learners and how overrides came about."""
     keys = {(r.event.course_id, r.event.user_id) for r in events}  # type: ignore[attr-defined]
     found = fetch(db, _FIND, *columns(list(keys)))
     grades = {(row[0], row[1]): _Grades(row) for row in found}
-    ordinals = read_ordinals(db, list({course_id for course_id, _ in keys}))
     history: list[Row] = []
     for recorded in events:
         event = recorded.event
@@ -190,7 +194,6 @@ def fold(db: Connection[Row], events: Sequence[Recorded], changes: Changes) -> N
     ]
     execute(db, _TELL_LEARNERS, *columns(shown))
     copy_rows(db, _COPY_HISTORY, _HISTORY_TYPES, history)
-    write_ordinals(db, ordinals)
 
 
 def _change(

@@ -24,6 +24,7 @@ _KINDS: Final = (
     grades.EVENTS,
     grades.IMPORTS,
 )
+_WITH_ORDINALS: Final = (_KINDS.index(courses.EVENTS), _KINDS.index(grades.EVENTS))
 _KIND_OF: Final = {event: n for n, kind in enumerate(_KINDS) for event in kind}
 
 
@@ -38,10 +39,15 @@ class Gradebook(ReadModel):
     def fold(self, db: Connection[Row], events: Iterable[Recorded]) -> None:
         """Write what a batch of events changes."""
         kinds: list[list[Recorded]] = [[] for _ in _KINDS]
+        with_ordinals: list[Recorded] = []
         for recorded in events:
-            kinds[_KIND_OF[type(recorded.event)]].append(recorded)
+            kind = _KIND_OF[type(recorded.event)]
+            kinds[kind].append(recorded)
+            if kind in _WITH_ORDINALS:
+                with_ordinals.append(recorded)
         of_scores, of_courses, of_cohorts, of_users, of_learners, of_grades, of_imports = kinds
         changes = courses.Changes()
+        ordinals = courses.given_ordinals(db, with_ordinals) if with_ordinals else {}
         touched = scores.fold(db, of_scores) if of_scores else []
         if of_courses:
             courses.fold(db, of_courses, changes)
@@ -53,7 +59,8 @@ class Gradebook(ReadModel):
         if of_learners:
             people.fold_learners(db, of_learners, changes)
         if of_grades:
-            grades.fold(db, of_grades, changes)
+            grades.fold(db, of_grades, ordinals, changes)
         if of_imports:
             grades.fold_imports(db, of_imports, changes)
+        courses.write_ordinals(db, ordinals)
         changes.write(db)

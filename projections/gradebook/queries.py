@@ -53,6 +53,13 @@ SELECT * FROM (
     {_COURSE} WHERE c.course_id > %b AND c.registered ORDER BY c.course_id LIMIT {LARGEST_PAGE}
 ) AS page LIMIT %b::bigint
 """
+_COURSE_HEADS: Final = f"""
+SELECT {_HEAD} FROM courses c
+WHERE c.registered AND c.course_id > %b
+    AND strpos(lower(c.course_id || ' ' || coalesce(c.display_name, '')), lower(%b)) > 0
+    AND (%b::boolean OR c.course_id = ANY (%b::text[]) OR c.org = ANY (%b::text[]))
+ORDER BY c.course_id LIMIT %b::bigint
+"""
 _CONTEXT: Final = f"""
 SELECT u.user_id, u.username, u.is_active, u.is_staff, u.roles, {_HEAD}
 FROM (SELECT 1) AS one
@@ -74,6 +81,29 @@ def courses_by_ids(course_ids: Collection[str]) -> Query[list[CourseRow]]:
 def courses_page(after: str | None, limit: int) -> Query[list[CourseRow]]:
     """Courses in the order of their keys, at most ``LARGEST_PAGE``."""
     return Query(Gradebook, _COURSES_PAGE, (after or "", limit), _courses)
+
+
+@dataclass(frozen=True, slots=True)
+class CourseFilter:
+    """Which courses to show.
+
+    Attributes:
+        contains: part of name or key, in any case.
+        course_ids: only these, and those of ``orgs``; None with ``orgs`` None for all.
+        orgs: only of these organisations.
+    """
+
+    contains: str = ""
+    course_ids: Sequence[str] | None = None
+    orgs: Sequence[str] | None = None
+
+
+def course_heads(where: CourseFilter, *, after: str, limit: int) -> Query[list[CourseHead]]:
+    """Courses without their outlines, in the order of their keys."""
+    everything = where.course_ids is None and where.orgs is None
+    ids, orgs = list(where.course_ids or ()), list(where.orgs or ())
+    arguments = (after, where.contains, everything, ids, orgs, limit)
+    return Query(Gradebook, _COURSE_HEADS, arguments, _heads)
 
 
 def course_context(course_id: str, username: str) -> Query[CourseContext]:
@@ -505,6 +535,10 @@ def _condition(course_id: str, where: LearnerFilter) -> tuple[LiteralString, lis
 
 def _head(values: Sequence[Any]) -> CourseHead:
     return CourseHead._make((*values[:_MODES], orjson.loads(values[_MODES]), *values[_MODES + 1 :]))
+
+
+def _heads(rows: list[Row]) -> list[CourseHead]:
+    return [_head(row) for row in rows]
 
 
 def _course(row: Row) -> CourseRow:

@@ -11,8 +11,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-import domain.courses.course  # noqa: F401 - registers its events
-import domain.learners.application  # noqa: F401 - registers its events
+import domain.courses.course
+import domain.grades.application
+import domain.learners.application
 import domain.submissions.application  # noqa: F401 - registers its events
 from domain.events import (
     Event,

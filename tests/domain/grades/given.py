@@ -1,7 +1,9 @@
 """Courses, policies and scores for these tests; random ones too."""
 
 import math
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import Any
 
 from hypothesis import strategies as st
@@ -74,111 +76,117 @@ def policy(*graders: dict[str, Any], **cutoffs: float) -> GradingPolicy:
 
 TYPES = ["Homework", "Lab", "Exam"]
 
-points = st.one_of(
-    st.integers(0, 12).map(float),
-    st.integers(0, 48).map(lambda quarters: quarters / 4),
-    st.floats(0, 20, allow_subnormal=False),
-)
-moments = st.integers(-3, 3).map(lambda days: NOW + timedelta(days=days))
-group_lists = st.lists(st.integers(1, 3), max_size=2)
 
-attributes = st.fixed_dictionaries(
-    {},
-    optional={
-        "graded": st.booleans(),
-        "format": st.sampled_from([*TYPES, "Unknown"]),
-        "weight": st.one_of(st.just(0.0), points),
-        "start": moments.map(datetime.isoformat),
-        "visible_to_staff_only": st.just(True),
-        "hide_from_toc": st.just(True),
-        "group_access": st.dictionaries(st.sampled_from(["50", "7"]), group_lists, max_size=2),
-    },
-)
-"""What may stand on any block. Most blocks carry little, or nobody would see anything."""
+class Chance(Random):
+    """Makes courses that are strange in places, and worth something to somebody in most.
 
-few_attributes: st.SearchStrategy[dict[str, Any]] = st.one_of(
-    st.just({}), st.just({}), st.just({}), attributes
-)
+    Drawing each attribute by itself would give trees where hardly anything is both visible
+    and graded. Only the size is left to shrink.
+    """
 
-kinds = st.sampled_from(
-    ["chapter", "sequential", "sequential", "vertical", "problem", "problem", "problem", "html"]
-)
+    def one_in(self, times: int) -> bool:
+        return self.randrange(times) == 0
 
+    def points(self) -> float:
+        return self.choice(
+            [0.0, 1.0, 10.0, float(self.randrange(13)), self.randrange(48) / 4, self.uniform(0, 20)]
+        )
 
-@st.composite
-def outlines(draw: st.DrawFn) -> list[dict[str, Any]]:
-    """Any tree at all: chapters in sequentials, problems with children, what you like."""
-    blocks = [block("course", "course", None, **draw(few_attributes))]
-    path = ["course"]
-    for number in range(draw(st.integers(0, 25))):
-        kind = draw(kinds)
-        parent = draw(st.integers(0, len(path) - 1))
-        if draw(st.booleans()):
-            parent = min(len(path) - 1, {"chapter": 0, "sequential": 1, "vertical": 2}.get(kind, 3))
-        key = f"{kind}{number}"
-        more = dict(draw(few_attributes))
-        if kind == "sequential" and draw(st.integers(0, 3)):
-            more.setdefault("graded", True)
-            more.setdefault("format", draw(st.sampled_from(TYPES)))
-        if kind == "problem" and draw(st.integers(0, 9)):
-            more["max_score"] = draw(points)
-        blocks.append(block(key, kind, path[parent], **more))
-        path[parent + 1 :] = [key]
-    return blocks
+    def moment(self) -> datetime:
+        return NOW + timedelta(days=self.choice([-3, -2, -1, 0, 1]))
 
-
-@st.composite
-def policies(draw: st.DrawFn) -> tuple[list[dict[str, Any]], dict[str, float]]:
-    names = draw(st.lists(st.sampled_from(TYPES), unique=True, max_size=3))
-    optional = {
-        "min_count": st.one_of(st.integers(0, 4), st.integers(0, 4).map(float)),
-        "drop_count": st.integers(0, 4),
-        "short_label": st.sampled_from(["HW", "L", ""]),
-        "weight": st.one_of(st.integers(0, 20).map(lambda n: n / 20), st.floats(0, 1.5)),
-        "category": st.just("Category"),
-        "section_type": st.just("Section"),
-        "show_only_average": st.booleans(),
-        "hide_average": st.booleans(),
-        "starting_index": st.integers(0, 3),
-    }
-    graders = [
-        {"type": name, **draw(st.fixed_dictionaries({}, optional=optional))} for name in names
-    ]
-    cutoff = st.integers(0, 20).map(lambda n: n / 20)
-    cutoffs = draw(st.dictionaries(st.sampled_from(["A", "B", "C", "F"]), cutoff))
-    return graders, cutoffs
-
-
-@st.composite
-def work(draw: st.DrawFn, blocks: list[dict[str, Any]]) -> dict[str, Any]:
-    """Scores, stored records and overrides of one learner."""
-    worth = [b["usage_key"] for b in blocks if "max_score" in b]
-    sequentials = [b["usage_key"] for b in blocks if b["type"] == "sequential"]
-    score = st.tuples(points, points, st.one_of(st.none(), moments))
-    component = st.one_of(st.none(), points)
-    override = st.tuples(component, component, component, component)
-    return {
-        "scores": draw(st.dictionaries(st.sampled_from(worth), score)) if worth else {},
-        "forced": draw(st.sets(st.sampled_from(sequentials))) if sequentials else set(),
-        "overrides": (
-            {
-                key: Override(*values)
-                for key, values in draw(
-                    st.dictionaries(st.sampled_from(sequentials), override, max_size=3)
-                ).items()
-            }
-            if sequentials
-            else {}
-        ),
-        "groups": draw(
-            st.one_of(
-                st.none(),
-                st.dictionaries(
-                    st.sampled_from(["50", "7"]), st.sets(st.integers(1, 3), max_size=2)
-                ),
+    def outline(self, size: int) -> list[dict[str, Any]]:
+        """Any tree at all: chapters in sequentials, problems with children, what you like."""
+        blocks = [block("course", "course", None, **self._attributes("course"))]
+        path = ["course"]
+        for number in range(size):
+            kind = self.choice(
+                ["chapter", "sequential", "sequential", "vertical", *["problem"] * 5, "html"]
             )
-        ),
-    }
+            if number < 2:
+                kind = ["chapter", "sequential"][number]
+            usual = {"chapter": 1, "sequential": 2, "vertical": 3}.get(kind, 4)
+            depth = self.randint(1, len(path)) if self.one_in(6) else min(usual, len(path))
+            key = f"{kind}{number}"
+            blocks.append(block(key, kind, path[depth - 1], **self._attributes(kind)))
+            path[depth:] = [key]
+        return blocks
+
+    def _attributes(self, kind: str) -> dict[str, Any]:
+        strange: dict[str, Callable[[], Any]] = {
+            "graded": lambda: self.choice([True, False]),
+            "format": lambda: self.choice([*TYPES, "Unknown"]),
+            "weight": lambda: self.choice([0.0, self.points()]),
+            "start": lambda: self.moment().isoformat(),
+            "visible_to_staff_only": lambda: True,
+            "hide_from_toc": lambda: True,
+            "group_access": lambda: {
+                self.choice(["50", "7"]): self.sample([1, 2, 3], self.randrange(4))
+            },
+        }
+        rare = 60 if kind in {"course", "chapter"} else 15
+        found = {name: make() for name, make in strange.items() if self.one_in(rare)}
+        if kind == "sequential" and not self.one_in(5):
+            found = {"graded": True, "format": self.choice(["Homework", *TYPES]), **found}
+        if kind == "problem" and not self.one_in(9):
+            found["max_score"] = self.points()
+            if self.one_in(4):
+                found["weight"] = self.points()
+        return found
+
+    def graders(self) -> list[dict[str, Any]]:
+        optional: dict[str, Callable[[], Any]] = {
+            "min_count": lambda: self.choice([0, 1, 2, 3, 4.0]),
+            "drop_count": lambda: self.choice([0, 0, 1, 1, 2, 4]),
+            "short_label": lambda: self.choice(["HW", "L", ""]),
+            "category": lambda: "Category",
+            "section_type": lambda: "Section",
+            "show_only_average": lambda: self.one_in(3),
+            "hide_average": lambda: self.one_in(3),
+            "starting_index": lambda: self.randrange(4),
+        }
+        found = []
+        for name in self.sample(TYPES, self.choice([0, 1, 2, 3, 3])):
+            more = {key: make() for key, make in optional.items() if self.one_in(2)}
+            if not self.one_in(6):
+                more["weight"] = self.choice([self.randrange(21) / 20, self.uniform(0, 1.5)])
+            found.append({"type": name, **more})
+        return found
+
+    def cutoffs(self) -> dict[str, float]:
+        letters = self.sample("ABCF", self.randrange(5))
+        return {letter: self.choice([0, 0.1, 0.5, self.randrange(21) / 20]) for letter in letters}
+
+    def groups(self) -> dict[str, set[int]] | None:
+        """The groups of a learner; None for somebody who sees everything."""
+        if self.one_in(4):
+            return None
+        names = self.sample(["50", "7"], self.randrange(3))
+        return {name: set(self.sample([1, 2, 3], self.randrange(3))) for name in names}
+
+    def scores(
+        self, blocks: list[dict[str, Any]]
+    ) -> dict[str, tuple[float, float, datetime | None]]:
+        return {
+            b["usage_key"]: (
+                self.points(),
+                self.points() if self.one_in(2) else b["max_score"],
+                None if self.one_in(5) else self.moment(),
+            )
+            for b in blocks
+            if "max_score" in b and not self.one_in(3)
+        }
+
+    def overrides(self, blocks: list[dict[str, Any]]) -> dict[str, Override]:
+        return {
+            b["usage_key"]: Override(*(None if self.one_in(2) else self.points() for _ in range(4)))
+            for b in blocks
+            if b["type"] == "sequential" and self.one_in(5)
+        }
+
+
+chances = st.integers(0, 2**32).map(Chance)
+sizes = st.one_of(st.integers(2, 12), st.integers(30, 80))
 
 
 def is_halfway(number: float) -> bool:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.grades.course_grade import (
@@ -21,30 +21,26 @@ from domain.grades.scores import (
 )
 from domain.grades.structure import Viewer, read_structure, visible
 from tests.domain.grades import slow_grades
-from tests.domain.grades.given import NOW, graded, is_halfway, outlines, policies, work
+from tests.domain.grades.given import NOW, Chance, chances, graded, is_halfway, sizes
 from tests.domain.grades.slow_grades import SlowCourse
 
-thorough = settings(
-    max_examples=200,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
+thorough = settings(max_examples=300, deadline=None)
 
 
-@thorough
-@given(st.data())
-def test_a_course_is_graded_as_the_rules_say(data: st.DataObject) -> None:
-    blocks = data.draw(outlines())
-    raw_graders, raw_cutoffs = data.draw(policies())
-    done = data.draw(work(blocks))
+@settings(thorough, max_examples=1000)
+@given(chances, sizes)
+def test_a_course_is_graded_as_the_rules_say(chance: Chance, size: int) -> None:
+    blocks = chance.outline(size)
+    raw_graders, raw_cutoffs = chance.graders(), chance.cutoffs()
+    raw_scores, overrides = chance.scores(blocks), chance.overrides(blocks)
+    groups = chance.groups()
     assert check_policy(raw_graders, raw_cutoffs) == []
-    groups = done["groups"]
     viewer = (
         None
         if groups is None
         else Viewer(groups={name: frozenset(ids) for name, ids in groups.items()})
     )
-    scores = {key: ProblemScore(*score) for key, score in done["scores"].items()}
+    scores = {key: ProblemScore(*score) for key, score in raw_scores.items()}
     structure = read_structure(blocks)
     policy = read_policy(raw_graders, raw_cutoffs)
     slow = SlowCourse(blocks)
@@ -63,12 +59,12 @@ def test_a_course_is_graded_as_the_rules_say(data: st.DataObject) -> None:
         assert subsection.staff_only == slow.for_staff_only(raw)
 
         totals, attempted_at = subsection_totals(subsection, scores, viewer, NOW)
-        assert (totals, attempted_at) == slow.totals(raw, done["scores"], groups, NOW)
+        assert (totals, attempted_at) == slow.totals(raw, raw_scores, groups, NOW)
         zero = zero_totals(subsection, viewer, NOW)
         assert zero == slow.totals(raw, {}, groups, NOW)[0]
 
-        record = totals if attempted_at is not None or key in done["forced"] else None
-        override = done["overrides"].get(key)
+        record = totals if attempted_at is not None or chance.one_in(3) else None
+        override = overrides.get(key)
         grade = subsection_grade(record, attempted_at, override, zero)
         assert grade == slow_grades.grade_of(record, attempted_at, override, zero)
         if seen and subsection.graded:
@@ -82,28 +78,29 @@ def test_a_course_is_graded_as_the_rules_say(data: st.DataObject) -> None:
 
 
 @thorough
-@given(outlines(), policies(), st.booleans())
+@given(chances, sizes, st.booleans())
 def test_subsections_are_numbered_as_the_rules_say(
-    blocks: list[dict[str, Any]],
-    raw: tuple[list[dict[str, Any]], dict[str, float]],
-    graded_only: bool,
+    chance: Chance, size: int, graded_only: bool
 ) -> None:
+    blocks = chance.outline(size)
+    graders = chance.graders()
     structure = read_structure(blocks)
-    policy = read_policy(*raw)
+    policy = read_policy(graders, {})
     slow = SlowCourse(blocks)
 
     labelled = structure.gradebook_labels(policy)
     listed = structure.grading_info_subsections(policy, graded_only=graded_only)
 
-    assert [(s.usage_key, label) for s, label, _ in labelled] == slow.gradebook(raw[0])
+    assert [(s.usage_key, label) for s, label, _ in labelled] == slow.gradebook(graders)
     assert [(s.usage_key, label) for s, label, _ in listed] == slow.grading_info(
-        raw[0], graded_only=graded_only
+        graders, graded_only=graded_only
     )
 
 
 @thorough
-@given(outlines())
-def test_a_problem_knows_its_subsections(blocks: list[dict[str, Any]]) -> None:
+@given(chances, sizes)
+def test_a_problem_knows_its_subsections(chance: Chance, size: int) -> None:
+    blocks = chance.outline(size)
     structure = read_structure(blocks)
     slow = SlowCourse(blocks)
     expected: dict[str, list[str]] = {}
@@ -120,19 +117,18 @@ def test_a_problem_knows_its_subsections(blocks: list[dict[str, Any]]) -> None:
 
 
 @thorough
-@given(policies(), st.lists(st.integers(0, 4), max_size=9), st.sampled_from(["Homework", "Lab"]))
-@example(([{"type": "Lab", "drop_count": 2}], {}), [1, 3, 1, 1, 3, 2], "Lab")
-def test_equal_entries_are_dropped_from_the_end(
-    raw: tuple[list[dict[str, Any]], dict[str, float]], earned: list[int], kind: str
-) -> None:
+@given(chances, st.lists(st.integers(0, 4), max_size=9))
+def test_equal_entries_are_dropped_from_the_end(chance: Chance, earned: list[int]) -> None:
     """Sevenths, so that the order in which they are added shows in the last bit."""
+    graders, cutoffs = chance.graders(), chance.cutoffs()
+    kind = graders[0]["type"] if graders else "Homework"
     grades = [graded(kind, n * 7.0, 28.7, f"S{i}", f"s{i}") for i, n in enumerate(earned)]
     slowly: list[slow_grades.Graded] = [
         (s.usage_key, s.display_name, s.format, g.earned, g.possible, g.percent) for s, g in grades
     ]
-    policy = read_policy(*raw)
+    policy = read_policy(graders, cutoffs)
 
-    entries, shares, expected = slow_grades.course_of(*raw, slowly)
+    entries, shares, expected = slow_grades.course_of(graders, cutoffs, slowly)
 
     assert course_grade(policy, grades) == expected
     assert grade_breakdown(policy, grades) == shares

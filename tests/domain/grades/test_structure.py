@@ -187,6 +187,10 @@ def test_problems_come_after_what_is_in_them_and_only_if_they_have_a_score() -> 
     assert [p.usage_key for p in hw.problems] == ["inner", "outer", "last"]
 
 
+def test_a_subsection_is_no_problem_of_its_own() -> None:
+    assert [p.usage_key for p in homework(problem("p"), max_score=5.0).problems] == ["p"]
+
+
 def test_a_direct_problem_stands_in_a_unit_of_a_subsection_of_a_chapter() -> None:
     structure = course(
         graded("hw"),

@@ -126,9 +126,7 @@ def test_an_override_counts_at_once_and_outlives_new_scores(physics: School) -> 
     record = physics.record("ann", "hw1")
     assert record is not None
     assert record[:4] == (6.0, 6.0, 6.0, 6.0)
-    (change,) = physics.ask(
-        queries.override_history(COURSE, user_id, key("sequential", "hw1"))
-    )
+    (change,) = physics.ask(queries.override_history(COURSE, user_id, key("sequential", "hw1")))
     assert (change.earned_all, change.possible_all) == (5.0, 6.0)
     assert (change.earned_graded, change.possible_graded) == (6.0, 6.0)
     assert (change.changed_by, change.system, change.history_type) == ("prof", "GRADEBOOK", "+")
