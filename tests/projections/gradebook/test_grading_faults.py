@@ -1,0 +1,97 @@
+"""A grader that is killed at any moment loses nothing and records nothing twice."""
+
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from random import Random
+
+import pytest
+
+from tests.school import COURSE, POLICY, School, school, wait_until
+
+pytestmark = pytest.mark.fault
+
+LEARNERS = 600
+
+
+@contextmanager
+def grader(dsn: str) -> Iterator[subprocess.Popen[str]]:
+    """A projector with a grader; killed at the end, whatever it does."""
+    arguments = [sys.executable, "-m", "tests.projections.gradebook.grading_process", dsn]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "running\n"
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGKILL)
+
+
+def points(number: int) -> int:
+    return number % 11
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_recalculation_goes_on_where_it_was_killed(dsn: str, seed: int) -> None:
+    chance = Random(seed)
+    with school(dsn, projector=False) as physics:
+        physics.publish()
+        names = [f"learner-{n}" for n in range(LEARNERS)]
+        people(physics, names)
+        with grader(dsn):
+            wait_until(physics.graded, within=60)
+        graders = [{**POLICY["graders"][0], "weight": 0.1}, {**POLICY["graders"][1], "weight": 0.9}]
+        changed_at = physics.publish(policy={"graders": graders, "cutoffs": POLICY["cutoffs"]})
+        kills = 0
+        while True:
+            with grader(dsn):
+                try:
+                    wait_until(
+                        lambda: finished(physics, changed_at),
+                        within=chance.uniform(0.0, 0.2) * (1 + kills),
+                    )
+                    break
+                except AssertionError:
+                    kills += 1
+            # Scores go on meanwhile.
+            physics.score(f"learner-{kills}", "p3", 10, 10)
+        assert kills
+        with grader(dsn):
+            wait_until(physics.graded, within=60)
+            found = physics.percents()
+        expected = {
+            name: round(points(n) * 9) / 100 if n not in range(1, kills + 1) else None
+            for n, name in enumerate(names)
+        }
+        assert {n: p for n, p in found.items() if expected[n] is not None} == {
+            n: p for n, p in expected.items() if p is not None
+        }
+        for n in range(1, kills + 1):
+            assert found[names[n]] == round(points(n) * 9 + 5 + 0.01) / 100
+        recorded = Counter(
+            event["user_id"]
+            for event in physics.events("grades.GradesCalculated")
+            if event["forced"]
+        )
+        assert max(recorded.values()) == 1
+        assert len(recorded) == LEARNERS
+
+
+def people(physics: School, names: list[str]) -> None:
+    async def register() -> None:
+        learners = physics.backend.learners
+        await learners.register_users([{"username": name} for name in names])
+        await learners.set_enrollments(
+            [{"username": name, "course_id": COURSE, "mode": "audit"} for name in names]
+        )
+
+    physics.run(register)
+    physics.scores((name, "q1", points(n), 10) for n, name in enumerate(names))
+
+
+def finished(physics: School, position: int | None) -> bool:
+    found = physics.run(lambda: physics.backend.grading.recalculation(COURSE))
+    return bool(found and found.finished_at and found.position >= (position or 0))
