@@ -117,12 +117,49 @@ class Recalculation:
     updated_at: datetime
     finished_at: datetime | None
 
+    @property
+    def fraction(self) -> float:
+        """How much is done. Learners may come meanwhile: it is over when it says so."""
+        if self.finished_at is not None:
+            return 1.0
+        return min(self.done / self.total, 1.0) if self.total else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the rest takes at the rate so far; None before there is one."""
+        if self.finished_at is not None:
+            return 0.0
+        if self.started_at is None or not self.done:
+            return None
+        seconds = (self.updated_at - self.started_at).total_seconds()
+        return round(seconds / self.done * max(self.total - self.done, 0), 1)
+
+
+@dataclass(frozen=True, slots=True)
+class GradingProgress:
+    """How far the calculation of all grades is.
+
+    Attributes:
+        position: what every event up to here means for grades is recorded.
+        lag: how many events of the log come after it.
+        recalculations: how many courses are graded anew.
+        learners_left: how many of their learners still have to be.
+    """
+
+    position: int
+    lag: int
+    recalculations: int
+    learners_left: int
+
 
 class GradingStatus(Protocol):
     """Tells how far the calculation of grades is."""
 
     async def recalculation(self, course_id: str) -> Recalculation | None:
         """The last recalculation of a course; None if there never was one."""
+
+    async def progress(self) -> GradingProgress:
+        """How far the calculation of all grades is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,9 @@ nonce and AES-256-GCM ciphertext.
 _JSON_NAMES: Final = {
     str: "string",
     int: "integer",
+    float: "number",
     bool: "boolean",
+    Any: "any value",
     UUID: "string (uuid)",
     datetime: "string (date-time)",
 }

@@ -10,7 +10,7 @@ from typing import Final
 
 from psycopg import AsyncConnection
 
-from api.backend import Recalculation
+from api.backend import GradingProgress, Recalculation
 from domain.application import StreamConflictError
 from domain.events import Event, Provenance
 from infra.engine import Engine
@@ -26,6 +26,13 @@ RECALCULATION: Final = """
 SELECT course_id, position, reason, total, done, changed, requested_at, started_at, updated_at,
     finished_at
 FROM gradelog.recalculations WHERE course_id = %b
+"""
+PROGRESS: Final = """
+SELECT p.position, greatest(h.head - p.position, 0), r.courses, r.learners
+FROM gradelog.grading_progress p,
+    (SELECT coalesce(max(position), 0) AS head FROM gradelog.events) AS h,
+    (SELECT count(*) AS courses, coalesce(sum(greatest(total - done, 0)), 0)::bigint AS learners
+    FROM gradelog.recalculations WHERE finished_at IS NULL) AS r
 """
 
 
@@ -48,6 +55,15 @@ class PostgresGradingStatus:
 
         rows = await self._session.run(ask, within=self._timeout)
         return Recalculation(*rows[0]) if rows else None
+
+    async def progress(self) -> GradingProgress:
+        """How far the calculation of all grades is."""
+
+        async def ask(db: AsyncConnection[Row]) -> list[Row]:
+            return await fetch_all(db, PROGRESS, ())
+
+        (row,) = await self._session.run(ask, within=self._timeout)
+        return GradingProgress(*row)
 
 
 class Appending:

@@ -1,6 +1,6 @@
 """Passwords: the rules for them, and hashes that are slow on purpose.
 
-A hash takes a core and 64 MiB for a moment. So they are made in threads of their own, few
+A hash takes a core and 19 MiB for a moment. So they are made in threads of their own, few
 at a time, and when too many wait the rest are turned away: signing in may become slow under
 an attack, everything else may not.
 """
@@ -23,9 +23,9 @@ LONGEST: Final = 1000
 AT_ONCE: Final = 2
 MAY_WAIT: Final = 64
 
-_HASHER: Final = PasswordHasher(time_cost=3, memory_cost=64 * 1024, parallelism=1)
+_HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 _OF_NOBODY: Final = (
-    "$argon2id$v=19$m=65536,t=3,p=1$Z3JhZGVsb2ctbm9ib2R5IQ"
+    "$argon2id$v=19$m=19456,t=2,p=1$Z3JhZGVsb2ctbm9ib2R5IQ"
     "$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 )
 """Compared with where there is no hash, so that nobody learns that from the time it takes."""

@@ -329,6 +329,19 @@ def jwt_secret(settings: Settings) -> str | None:
     return secret
 
 
+def in_development(settings: Settings) -> Settings:
+    """The same settings, with people who choose whom to be; the secret stays a secret.
+
+    Raises:
+        SettingsError: there is no secret that can be used.
+    """
+    secret = jwt_secret(settings)
+    changes: dict[str, object] = {"development": True}
+    if secret is not None:
+        changes["jwt_secret"] = SecretStr(secret)
+    return settings.model_copy(update=changes)
+
+
 def refuse_exposed_development(settings: Settings, host: str) -> None:
     """Keep development away from where others can reach it, unless somebody insists.
 

@@ -4,7 +4,7 @@ The backend is opened on the event loop of the server, so each worker has its ow
 """
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
@@ -19,18 +19,48 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.backend import Backend
-from api.http import docs, operations, submissions
+from api.http import (
+    accounts,
+    cohort_routes,
+    courses,
+    docs,
+    enrollments,
+    operations,
+    recalculation,
+    roles,
+    sign_in,
+    submissions,
+    users,
+)
 from api.http.auth import Tokens
+from api.http.bulk_grades import routes as bulk_grades
 from api.http.calls import HEADERS, MAX_PATH, MAX_QUERY, REQUEST_ID, ROUTE, raw_path, request_id
 from api.http.config import HttpConfig
+from api.http.cors import Cors
+from api.http.grades import routes as grades
 from api.http.metrics import Metrics
 from api.http.openapi import describe
+from api.http.pages import routes as pages
 from api.http.problems import Problem, problem_of
-from api.http.routing import routes
+from api.http.routing import Operation, routes
 
 OpenBackend = Callable[[], AbstractAsyncContextManager[Backend]]
 
-OPERATIONS: Final = (*submissions.OPERATIONS, *operations.OPERATIONS)
+OPERATIONS: Final = (
+    *submissions.OPERATIONS,
+    *courses.OPERATIONS,
+    *recalculation.OPERATIONS,
+    *roles.OPERATIONS,
+    *users.OPERATIONS,
+    *enrollments.OPERATIONS,
+    *cohort_routes.OPERATIONS,
+    *grades.OPERATIONS,
+    *bulk_grades.OPERATIONS,
+    *sign_in.OPERATIONS,
+    *accounts.OPERATIONS,
+    *pages.OPERATIONS,
+    *operations.OPERATIONS,
+)
 
 CLIENT_GONE: Final = 499
 """Counted for requests whose caller left before the answer."""
@@ -39,8 +69,9 @@ _SECURITY: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
-_POLICY: Final = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+"""What an answer has that does not say otherwise."""
 
 
 def create_app(
@@ -48,13 +79,15 @@ def create_app(
     config: HttpConfig,
     *,
     clock: Callable[[], float] = time.time,
+    serving: Sequence[Operation] = OPERATIONS,
 ) -> Starlette:
     """The application, which opens what is behind it when the server starts.
 
     Args:
         open_backend: opens the backend on the running event loop, and closes it.
         config: settings.
-        clock: gives seconds since 1970, for the times in tokens.
+        clock: gives seconds since 1970, for the times of tokens and sessions.
+        serving: the operations.
     """
 
     @asynccontextmanager
@@ -65,13 +98,14 @@ def create_app(
 
     metrics = Metrics()
     app = Starlette(
-        routes=routes(OPERATIONS),
-        middleware=[Middleware(Conventions, metrics=metrics)],
+        routes=routes(serving),
+        middleware=[Middleware(Conventions, metrics=metrics, cors=Cors(config.allowed_origins))],
         exception_handlers={HTTPException: _not_found},
         lifespan=lifespan,
     )
-    document = describe(OPERATIONS, version=_version())
+    document = describe(serving, version=_version())
     app.state.config = config
+    app.state.clock = clock
     app.state.tokens = Tokens(config, clock=clock)
     app.state.metrics = metrics
     app.state.openapi = orjson.dumps(document)
@@ -82,9 +116,10 @@ def create_app(
 class Conventions:
     """What every request has in common: an id, headers, a count, and an answer if it fails."""
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, cors: Cors) -> None:
         self._app = app
         self._metrics = metrics
+        self._cors = cors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
@@ -103,9 +138,9 @@ class Conventions:
                 status = message["status"]
                 own = message["headers"]
                 own.append((b"x-request-id", identity.encode()))
-                own.extend(_SECURITY)
-                if all(name != b"content-security-policy" for name, _ in own):
-                    own.append(_POLICY)
+                given = {name for name, _ in own}
+                own.extend(header for header in _SECURITY if header[0] not in given)
+                own.extend(self._cors.headers(headers))
             elif is_head:
                 message["body"] = b""
             await send(message)
@@ -114,6 +149,8 @@ class Conventions:
             if len(raw_path(scope)) > MAX_PATH or len(scope["query_string"]) > MAX_QUERY:
                 problem = Problem(414, "UriTooLongError", "the address is too long")
                 await problem.response(identity)(scope, receive, send_on)
+            elif preflight := self._cors.preflight(scope["method"], headers):
+                await preflight(scope, receive, send_on)
             else:
                 await self._app(scope, receive, send_on)
         except ClientDisconnect:

@@ -294,6 +294,9 @@ def issue_token(
     expires: float = 3600,
     user_id: int | None = None,
     anonymous_ids: Sequence[str] = (),
+    roles: Sequence[str] | None = None,
+    email: str | None = None,
+    name: str | None = None,
     audience: str | None = None,
     issuer: str | None = None,
     clock: Callable[[], float] = time.time,
@@ -309,6 +312,9 @@ def issue_token(
         expires: seconds from now.
         user_id: number of the user.
         anonymous_ids: ids under which the user's own work is stored.
+        roles: for pages to show; nothing is allowed by them.
+        email: the same.
+        name: the same.
         audience: whom the token is meant for.
         issuer: who signs.
         clock: gives seconds since 1970.
@@ -327,6 +333,9 @@ def issue_token(
         "anonymous_ids": list(anonymous_ids) or None,
         "course_roles": {role: list(courses) for role, courses in (course_roles or {}).items()}
         or None,
+        "roles": None if roles is None else list(roles),
+        "email": email,
+        "name": name,
         "aud": audience,
         "iss": issuer,
     }

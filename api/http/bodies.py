@@ -17,6 +17,7 @@ from api.http.problems import Problem, error_at, invalid
 
 MAX_DEPTH: Final = 64
 JSON_TYPES: Final = frozenset({b"application/json"})
+FORM_TYPES: Final = frozenset({b"application/x-www-form-urlencoded"})
 LINES_TYPES: Final = frozenset(
     {b"application/x-ndjson", b"application/ndjson", b"application/jsonl"}
 )

@@ -7,7 +7,7 @@ a misspelt filter never answers with everything.
 import re
 import uuid
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import parse_qsl, unquote_to_bytes, urlencode
 
@@ -16,7 +16,14 @@ from starlette.types import Scope
 
 from api.backend import Backend
 from api.http.auth import Caller
-from api.http.bodies import JSON_TYPES, Headers, check_media_type, parse_object, read_body
+from api.http.bodies import (
+    FORM_TYPES,
+    JSON_TYPES,
+    Headers,
+    check_media_type,
+    parse_object,
+    read_body,
+)
 from api.http.config import HttpConfig
 from api.http.problems import error_at, invalid
 from domain.errors import ForbiddenError
@@ -52,6 +59,11 @@ class Call(Request):
     caller: Caller
     operation: "Operation"
     raw: Headers
+    new_cookies: dict[str, str]
+    """Cookies to be sent with the answer, whatever it is: names, and how they are set."""
+    csrf_secret: str | None = None
+    """What the browser was marked with by this very request."""
+    _fields: dict[str, str] | None = None
 
     @property
     def backend(self) -> Backend:
@@ -63,7 +75,17 @@ class Call(Request):
         """The settings of the interfaces."""
         return cast(HttpConfig, self.scope["app"].state.config)
 
+    def now(self) -> datetime:
+        """The current moment."""
+        return datetime.fromtimestamp(self.scope["app"].state.clock(), UTC)
+
     # --- what is asked ------------------------------------------------------------------------
+
+    @property
+    def host(self) -> str | None:
+        """The host and port that was asked, as far as that is one."""
+        host = self.raw.get(b"host", b"").decode("latin-1")
+        return host.lower() if _HOST.fullmatch(host) else None
 
     def query(self) -> dict[str, str]:
         """The parameters of the query.
@@ -125,6 +147,36 @@ class Call(Request):
         """The whole body, which must be JSON."""
         check_media_type(self.raw, JSON_TYPES)
         return await read_body(self.receive, self.raw, self.config.body_limit)
+
+    @property
+    def has_form(self) -> bool:
+        """Whether the body is a form without files."""
+        media_type = self.raw.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        return media_type in FORM_TYPES
+
+    async def form_fields(self) -> dict[str, str]:
+        """The fields of a form. May be asked for again.
+
+        Raises:
+            Problem: 400, 413 or 415.
+        """
+        if self._fields is None:
+            check_media_type(self.raw, FORM_TYPES)
+            body = await read_body(self.receive, self.raw, self.config.body_limit)
+            try:
+                pairs = parse_qsl(
+                    body.decode("ascii"),
+                    keep_blank_values=True,
+                    errors="strict",
+                    max_num_fields=1000,
+                )
+            except ValueError:
+                raise invalid(
+                    "the form is malformed",
+                    error_at("Not a form of UTF-8 text.", "form_invalid", "body"),
+                ) from None
+            self._fields = dict(pairs)
+        return self._fields
 
     def members(self, body: bytes) -> dict[str, Any]:
         """The members of a body that is an object; others than the operation's are refused."""

@@ -14,7 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from api.backend import ReadModelStatus
+from api.backend import GradingProgress, ReadModelStatus
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -56,16 +56,21 @@ class Metrics:
         histogram.observe(seconds)
 
     def exposition(
-        self, *, appender: object, read_models: Mapping[str, ReadModelStatus] | None
+        self,
+        *,
+        appender: object,
+        read_models: Mapping[str, ReadModelStatus] | None,
+        grading: GradingProgress | None,
     ) -> bytes:
         """All figures as text.
 
         Args:
             appender: a dataclass of what the appender did, if it tells.
             read_models: where each stands; None when the database is away.
+            grading: how far it is; None when the database is away.
         """
         moment = CollectorRegistry()
-        moment.register(_Moment(self._worker, appender, read_models))
+        moment.register(_Moment(self._worker, appender, read_models, grading))
         return generate_latest(self._registry) + generate_latest(moment)
 
 
@@ -77,16 +82,20 @@ class _Moment(Collector):
         worker: str,
         appender: object,
         read_models: Mapping[str, ReadModelStatus] | None,
+        grading: GradingProgress | None,
     ) -> None:
         self._worker = worker
         self._appender = appender
         self._read_models = read_models
+        self._grading = grading
 
     def collect(self) -> Iterable[Metric]:
         yield from self._of_appender()
         up = 0.0 if self._read_models is None else 1.0
         yield GaugeMetricFamily("gradelog_database_up", "Whether the database answers.", up)
         yield from self._of_read_models(self._read_models or {})
+        if self._grading is not None:
+            yield from _of_grading(self._grading)
 
     def _of_appender(self) -> Iterator[Metric]:
         if not dataclasses.is_dataclass(self._appender):
@@ -112,3 +121,24 @@ class _Moment(Collector):
             for read_model, status in statuses.items():
                 metric.add_metric((read_model,), measure(status))
             yield metric
+
+
+def _of_grading(grading: GradingProgress) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "gradelog_grading_position",
+        "Log position up to which grades are calculated.",
+        grading.position,
+    )
+    yield GaugeMetricFamily(
+        "gradelog_grading_lag", "Events that grades do not reflect yet.", grading.lag
+    )
+    yield GaugeMetricFamily(
+        "gradelog_recalculation_courses",
+        "Courses whose learners are graded anew.",
+        grading.recalculations,
+    )
+    yield GaugeMetricFamily(
+        "gradelog_recalculation_learners_left",
+        "Learners of these courses who still have to be.",
+        grading.learners_left,
+    )

@@ -14,6 +14,15 @@ Document = dict[str, Any]
 
 TAGS: Final = {
     "submissions": "What learners handed in, what it was worth, and who says so.",
+    "sessions": "Signing in and out, and what pages of other sites need to call here.",
+    "accounts": "What such pages ask about people and settings.",
+    "courses": "What a course consists of and how it is graded.",
+    "roles": "Who is of the team of a course.",
+    "users": "Who people are.",
+    "enrollments": "Who is in which course, as Open edX asks and tells it.",
+    "cohorts": "Groups of the learners of a course, as Open edX asks and tells it.",
+    "grades": "Gradebooks, overrides and what led to grades, as clients of Open edX know them.",
+    "pages": "Gradebooks for people: pages that need a browser and nothing else.",
     "operations": "Health, figures, and this description.",
 }
 _DESCRIPTION: Final = """\
@@ -70,6 +79,7 @@ _HEADERS: Final[Mapping[str, Document]] = {
     "Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}},
     "Accept-Post": {"description": "What this takes.", "schema": {"type": "string"}},
 }
+_CREDENTIALS: Final[list[Document]] = [{"bearer": []}, {"tokenCookies": []}, {"session": []}]
 _OF_PROBLEMS: Final = {401: "WWW-Authenticate", 415: "Accept-Post", 503: "Retry-After"}
 
 
@@ -108,7 +118,21 @@ def describe(operations: Iterable[Operation], *, version: str) -> Document:
                     "scheme": "bearer",
                     "bearerFormat": "JWT",
                     "description": "Authorization: Bearer <token>, or JWT <token>.",
-                }
+                },
+                "tokenCookies": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": "edx-jwt-cookie-header-payload",
+                    "description": "With edx-jwt-cookie-signature and the header"
+                    " USE-JWT-COOKIE: true. Writes carry X-CSRFToken besides.",
+                },
+                "session": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": "gradelog_session",
+                    "description": "Of somebody who signed in here. Writes carry X-CSRFToken"
+                    " besides.",
+                },
             },
         },
     }
@@ -121,7 +145,7 @@ def _operation(operation: Operation, schemas: Mapping[Any, Document]) -> Documen
         "summary": operation.summary,
         "parameters": _parameters(operation),
         "responses": _responses(operation, schemas),
-        "security": [] if operation.public else [{"bearer": []}],
+        "security": [] if operation.public else _CREDENTIALS,
     }
     if operation.description:
         described["description"] = operation.description
@@ -161,7 +185,7 @@ def _responses(operation: Operation, schemas: Mapping[Any, Document]) -> Documen
         str(status): _answer(answers, schemas) for status, answers in operation.answers.items()
     }
     for status in (*operation.problems, *_ALWAYS):
-        responses[str(status)] = {"$ref": f"#/components/responses/{status}"}
+        responses.setdefault(str(status), {"$ref": f"#/components/responses/{status}"})
     return dict(sorted(responses.items()))
 
 

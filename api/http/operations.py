@@ -6,7 +6,7 @@ from typing import Any, Final, cast
 
 from starlette.responses import Response
 
-from api.backend import ReadModelStatus
+from api.backend import GradingProgress, ReadModelStatus
 from api.http import schemas
 from api.http.calls import Call
 from api.http.metrics import CONTENT_TYPE, Metrics
@@ -57,6 +57,7 @@ async def metrics(call: Call) -> Response:
     figures = cast(Metrics, call.app.state.metrics).exposition(
         appender=getattr(call.backend.events, "figures", None),
         read_models=await _read_models(call),
+        grading=await _grading(call),
     )
     return Response(figures, headers=NO_STORE | {"Content-Type": CONTENT_TYPE})
 
@@ -75,6 +76,14 @@ async def _read_models(call: Call) -> Mapping[str, ReadModelStatus] | None:
     try:
         async with asyncio.timeout(PATIENCE):
             return await call.backend.reads.positions()
+    except (UnavailableError, TimeoutError):
+        return None
+
+
+async def _grading(call: Call) -> GradingProgress | None:
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return await call.backend.grading.progress()
     except (UnavailableError, TimeoutError):
         return None
 

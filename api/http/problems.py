@@ -23,6 +23,7 @@ from domain.errors import (
     ForbiddenError,
     IdempotencyKeyReusedError,
     InvalidCommandError,
+    InvalidFieldsError,
     NotFoundError,
     OutcomeUnknownError,
     UnavailableError,
@@ -121,8 +122,17 @@ TITLES: Final = {
     "SubmissionInternalError": "The values were refused",
     "TeamSubmissionRequestError": "The request was bad",
     "SubmissionNotFoundError": "No such submission",
+    "CourseRequestError": "This cannot be published",
+    "CourseImportError": "The archive cannot be imported",
+    "CourseNotFoundError": "No such course",
+    "InvalidLearnerError": "The values were refused",
+    "UserNotFoundError": "No such user",
+    "UserTakenError": "It belongs to somebody else",
+    "CohortNotFoundError": "No such cohort",
+    "InvalidKeyError": "Not a key of the wanted kind",
     "UnauthenticatedError": "Not authenticated",
     "ForbiddenError": "Not allowed",
+    "CsrfError": "Somebody else's page may have sent this",
     "NotFoundError": "Not found",
     "MethodNotAllowedError": "Method not allowed",
     "ConflictError": "Others changed the same at the same time",
@@ -154,6 +164,16 @@ def problem_of(error: Exception, locations: Locations = IN_BODY) -> Problem:
             return error
         case SubmissionRequestError():
             return _refused_fields(kind, error.msg, error.field_errors, locations)
+        case InvalidFieldsError():
+            return Problem(
+                400,
+                kind,
+                "some fields were refused",
+                errors=[
+                    error_at(f.msg, f.kind, *locations.of(str(f.loc[0]) if f.loc else ""), *f.loc)
+                    for f in error.faults
+                ],
+            )
         case SubmissionInternalError() if error.args and isinstance(error.args[0], dict):
             return _refused_fields(kind, "", error.args[0], locations)
         case UnavailableError():

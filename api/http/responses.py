@@ -64,16 +64,34 @@ def read(body: bytes, position: int, wanted_tags: bytes | None) -> Response:
         position: what the read model had applied.
         wanted_tags: the header ``If-None-Match``.
     """
-    tag = f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
-    headers = {
+    tag = tag_of(body)
+    return unchanged(tag, position, wanted_tags) or tagged(body, tag, position)
+
+
+def tag_of(text: bytes) -> str:
+    """A strong ``ETag``."""
+    return f'"{hashlib.blake2b(text, digest_size=16).hexdigest()}"'
+
+
+def tagged(body: bytes, tag: str, position: int) -> Response:
+    """The answer to a read whose tag is known."""
+    return Response(body, headers=_read_headers(tag, position), media_type=JSON)
+
+
+def unchanged(tag: str, position: int, wanted_tags: bytes | None) -> Response | None:
+    """The answer to a caller who has what the tag stands for already; None to all others."""
+    if wanted_tags is None or not _matches(wanted_tags, tag):
+        return None
+    return Response(status_code=304, headers=_read_headers(tag, position))
+
+
+def _read_headers(tag: str, position: int) -> dict[str, str]:
+    return {
         POSITION: str(position),
         "ETag": tag,
         "Cache-Control": "private, no-cache",
         "Vary": "Accept, Authorization",
     }
-    if wanted_tags is not None and _matches(wanted_tags, tag):
-        return Response(status_code=304, headers=headers)
-    return Response(body, headers=headers, media_type=JSON)
 
 
 def _matches(wanted: bytes, tag: str) -> bool:

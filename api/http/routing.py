@@ -17,8 +17,9 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, NoMatchFound
 from starlette.types import Receive, Scope, Send
 
-from api.http.auth import Tokens
-from api.http.calls import HEADERS, REQUEST_ID, ROUTE, Call, raw_path
+from api.http.auth import UnauthenticatedError
+from api.http.authentication import authenticate, to_sign_in
+from api.http.calls import HEADERS, ROUTE, Call, raw_path
 from api.http.problems import IN_BODY, IN_QUERY, Locations, Problem, problem_of
 
 Handler = Callable[[Call], Awaitable[Response]]
@@ -64,6 +65,7 @@ class Operation:
     Attributes:
         path: with parameters as ``{name}``, ``{name:any}`` or ``{name:course}``.
         public: needs no token.
+        browser: a page for people: who is not signed in is sent to where that is done.
         body: a type that describes the body.
         locations: where the fields stand that errors speak of.
         refusal: how an error is told where clients expect another shape than ours.
@@ -77,6 +79,7 @@ class Operation:
     summary: str
     description: str = ""
     public: bool = False
+    browser: bool = False
     parameters: Sequence[Parameter] = ()
     path_descriptions: Mapping[str, str] = field(default_factory=dict)
     body: type[BaseModel] | None = None
@@ -147,13 +150,14 @@ class PathRoute(BaseRoute):
             call = _call(scope, receive, operation)
             try:
                 if not operation.public:
-                    tokens = cast(Tokens, scope["app"].state.tokens)
-                    call.caller = await tokens.caller(call.raw.get(b"authorization"))
+                    call.caller = await authenticate(call)
                 response = await operation.handler(call)
             except ClientDisconnect:
                 raise
             except Exception as error:  # noqa: BLE001 - every failure has an answer
                 response = _refused(operation, error, call)
+            for cookie in call.new_cookies.values():
+                response.raw_headers.append((b"set-cookie", cookie.encode("latin-1")))
         await response(scope, receive, send)
 
     def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
@@ -177,10 +181,18 @@ def _call(scope: Scope, receive: Receive, operation: Operation) -> Call:
     call = Call(scope, receive)
     call.operation = operation
     call.raw = scope[HEADERS]
+    call.new_cookies = {}
     return call
 
 
 def _refused(operation: Operation, error: Exception, call: Call) -> Response:
+    if (
+        operation.browser
+        and isinstance(error, UnauthenticatedError)
+        and call.method in ("GET", "HEAD")
+        and b"authorization" not in call.raw
+    ):
+        return to_sign_in(call)
     if operation.refusal is not None:
         return operation.refusal(error, call)
     locations = cast(Locations, operation.locations)

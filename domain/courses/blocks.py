@@ -77,10 +77,11 @@ class _Checker:
             return {}
         key = self._own_key(loc, block)
         self._unknown(loc, block)
-        parent = self._place(loc, key, block)
+        text = "" if key is None else str(key)
+        parent = self._place(loc, key, text, block)
         name = block.get("display_name")
         found = {
-            "usage_key": str(key),
+            "usage_key": text,
             "type": key.block_type if key else "",
             "parent": parent,
             "display_name": faults.text((*loc, "display_name"), name, MAX_NAME, blank=True),
@@ -115,9 +116,10 @@ class _Checker:
             return None
         if kind is not None and kind != key.block_type:
             self._faults.add((*loc, "type"), f"The key says {key.block_type}.", "type")
-        if str(key) in self._seen:
+        own = str(key)
+        if own in self._seen:
             self._faults.add(place, "Another block has this key.", "duplicate")
-        self._seen.add(str(key))
+        self._seen.add(own)
         return key
 
     def _key(self, loc: Loc, text: object) -> BlockKey | None:
@@ -137,22 +139,28 @@ class _Checker:
             return None
         return BlockKey(mine, key.block_type, key.block_id)
 
-    def _place(self, loc: Loc, key: BlockKey | None, block: Mapping[str, Any]) -> str | None:
+    def _place(
+        self, loc: Loc, key: BlockKey | None, text: str, block: Mapping[str, Any]
+    ) -> str | None:
         """The parent, which must be open, of a type that may hold this one."""
         given, place = block.get("parent"), (*loc, "parent")
         if not self._open:
-            if given is not None or key is None or str(key) != self._root:
+            if given is not None or text != self._root:
                 self._faults.add(loc, f"The first block must be the course, {self._root}.", "root")
             self._open.append((self._root, "course"))
             return None
         if given is None:
             self._faults.add(place, "Only the first block has no parent.", "required")
             return None
-        found = self._key(place, given)
-        if key is None or found is None:
+        depth = self._depth(given)
+        parent = str(given)
+        if depth is None:  # not the very text of an open block, yet perhaps its key
+            if key is None or (found := self._key(place, given)) is None:
+                return None
+            parent = str(found)
+            depth = self._depth(parent)
+        if key is None:
             return None
-        parent = str(found)
-        depth = next((n for n, above in enumerate(self._open) if above[0] == parent), None)
         if depth is None:
             known = parent in self._seen
             msg = "Blocks must be in document order." if known else "No block has this key."
@@ -160,8 +168,12 @@ class _Checker:
             return None
         del self._open[depth + 1 :]
         self._refuse_nesting(loc, key.block_type)
-        self._open.append((str(key), key.block_type))
+        self._open.append((text, key.block_type))
         return parent
+
+    def _depth(self, key: object) -> int | None:
+        """How deep the open block of this key stands."""
+        return next((n for n, above in enumerate(self._open) if above[0] == key), None)
 
     def _refuse_nesting(self, loc: Loc, kind: str) -> None:
         """Chapters hold sequentials, and these verticals; everything else goes anywhere."""

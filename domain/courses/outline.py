@@ -91,13 +91,14 @@ def _block(course_key: CourseKey, level: int, node: Mapping[str, Any]) -> dict[s
                 key = str(BlockKey(course_key.without_branch, kind, identity))
                 block |= {"usage_key": key, "type": kind}
     if block.get("display_name") is None:
-        block["display_name"] = _name_of(block.get("usage_key"))
+        named = identity if isinstance(identity, str) else _id_in(block.get("usage_key"))
+        block["display_name"] = named.replace("_", " ")
     return block
 
 
-def _name_of(key: object) -> str:
-    """What a block is called that has no name: its id, as people would write it."""
+def _id_in(key: object) -> str:
+    """What a block is called that has no name is its id, as people would write it."""
     try:
-        return parse_block_key(key).block_id.replace("_", " ") if isinstance(key, str) else ""
+        return parse_block_key(key).block_id if isinstance(key, str) else ""
     except InvalidKeyError:
         return ""

@@ -22,8 +22,8 @@ from domain.grades.learner_grades import (
     learner_grades_stream,
 )
 from domain.grades.problem_state import ProblemState, ProblemStateSaved, problem_state_stream
-from domain.grades.regrading import CourseVersion, Known, Lens, Recorded, as_stored, from_stored
-from domain.grades.scores import Override, filled_override
+from domain.grades.regrading import CourseVersion, Known, Lens, as_stored, from_stored
+from domain.grades.scores import Override, Totals, filled_override
 from domain.grades.structure import Viewer
 
 GRADEBOOK: Final = "GRADEBOOK"
@@ -222,7 +222,7 @@ class Grades(Application):
             learner = work.add(LearnerGrades.empty(stream_id, now))
         stored = learner.records.get(usage_key)
         lens = Lens(course, request.viewer, now)
-        record = Recorded(lens.zero(subsection), None) if stored is None else from_stored(stored)
+        record = [*lens.zero(subsection), None] if stored is None else from_stored(stored)
         before = learner.overrides.get(usage_key)
         history_id = await work.take_id(HISTORY_IDS)
         override_id = await work.take_id(OVERRIDE_IDS)
@@ -240,7 +240,7 @@ class Grades(Application):
             override_id=override_id if before is None else before.override_id,
             grade_id=grade_id if before is None else before.grade_id,
             history_id=history_id,
-            **filled_override(request.requested, record.totals)._asdict(),
+            **filled_override(request.requested, Totals(*record[:4]))._asdict(),
             requested=dict(request.requested),
             reason=reason,
             system=system,

@@ -47,6 +47,11 @@ def course_grade(policy: GradingPolicy, grades: Graded) -> CourseGrade:
     total = 0.0
     for grader in policy.graders:
         total += average(grader, percents[grader.type]) * grader.weight
+    return course_grade_of(policy, total)
+
+
+def course_grade_of(policy: GradingPolicy, total: float) -> CourseGrade:
+    """The course grade of a weighted total."""
     percent = round_course_percent(total)
     lowest = policy.lowest_passing
     return CourseGrade(

@@ -8,35 +8,39 @@ nothing, and doing it for one subsection touches no other.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from domain.grades.course_grade import CourseGrade, course_grade
-from domain.grades.policy import GradingPolicy
+from domain.grades.course_grade import CourseGrade, course_grade_of
+from domain.grades.graders import average
+from domain.grades.policy import Grader, GradingPolicy
 from domain.grades.scores import (
     Override,
     ProblemScore,
-    SubsectionGrade,
     Totals,
+    percent_of,
     subsection_grade,
     subsection_totals,
     zero_totals,
 )
 from domain.grades.structure import CourseStructure, Subsection, Viewer, visible
 
+ZERO: Final = Totals(0.0, 0.0, 0.0, 0.0)
 
-class Recorded(NamedTuple):
-    """The totals of a subsection as recorded, and when its first problem was attempted."""
 
-    totals: Totals
-    first_attempted: str | None
-    """ISO 8601; set once and never moved."""
+Record = Sequence[Any]
+"""The totals of a subsection as recorded, and when its first problem was attempted.
+
+``earned_all``, ``possible_all``, ``earned_graded``, ``possible_graded`` and
+``first_attempted``: ISO 8601 or None, set once and never moved. A list as it stands in a row:
+forty of them are read for every score.
+"""
 
 
 @dataclass(slots=True)
 class Known:
     """What is recorded of a learner in a course, by usage key of the subsection."""
 
-    records: Mapping[str, Recorded] = field(default_factory=dict)
+    records: Mapping[str, Record] = field(default_factory=dict)
     overrides: Mapping[str, Override] = field(default_factory=dict)
     course_grade: CourseGrade | None = None
     has_passed: bool = False
@@ -78,18 +82,29 @@ class Lens:
     Learners who see the same at the same time may share one.
     """
 
-    __slots__ = ("course", "graded", "now", "viewer")
+    __slots__ = ("_parts", "_place", "_zeros", "course", "now", "viewer")
 
     def __init__(self, course: CourseVersion, viewer: Viewer, now: datetime) -> None:
         self.course = course
         self.viewer = viewer
         self.now = now
-        all_seen = course.structure.uniform
-        self.graded: list[tuple[Subsection, Totals, SubsectionGrade]] = []
-        for subsection in course.structure.subsections:
-            if subsection.graded and (all_seen or visible(subsection.gates, viewer, now)):
-                zero = self.zero(subsection)
-                self.graded.append((subsection, zero, subsection_grade(None, None, None, zero)))
+        structure = course.structure
+        seen = [
+            subsection
+            for subsection in structure.subsections
+            if subsection.graded and (structure.uniform or visible(subsection.gates, viewer, now))
+        ]
+        # The subsections of each grader stand together, in course order.
+        self._place: dict[str, int] = {}
+        self._zeros: list[Totals] = []
+        self._parts: list[tuple[Grader, int, int]] = []
+        for grader in course.policy.graders:
+            start = len(self._zeros)
+            for subsection in seen:
+                if subsection.format == grader.type:
+                    self._place[subsection.usage_key] = len(self._zeros)
+                    self._zeros.append(self.zero(subsection))
+            self._parts.append((grader, start, len(self._zeros)))
 
     def zero(self, subsection: Subsection) -> Totals:
         """The totals of a subsection without any score."""
@@ -104,19 +119,33 @@ class Lens:
         return subsection_totals(subsection, scores, viewer, self.now)
 
     def course_grade(
-        self, records: Mapping[str, Recorded], overrides: Mapping[str, Override]
+        self, records: Mapping[str, Record], overrides: Mapping[str, Override]
     ) -> CourseGrade:
-        """The course grade of these records and overrides."""
-        grades = []
-        for subsection, zero, without in self.graded:
-            key = subsection.usage_key
-            record, override = records.get(key), overrides.get(key)
-            if record is None and override is None:
-                grades.append((subsection, without))
-                continue
-            totals = None if record is None else record.totals
-            grades.append((subsection, subsection_grade(totals, None, override, zero)))
-        return course_grade(self.course.policy, grades)
+        """The course grade of these records and overrides.
+
+        The same as ``course_grade`` of the grades of all subsections, without making them:
+        only what is recorded differs from nothing earned.
+        """
+        percents: list[float | None] = [0.0 if zero[3] > 0 else None for zero in self._zeros]
+        place_of = self._place.get
+        for key, record in records.items():
+            place = place_of(key)
+            if place is not None:
+                possible = record[3]
+                percents[place] = percent_of(record[2], possible) if possible > 0 else None
+        for key, override in overrides.items():
+            place = place_of(key)
+            if place is not None:
+                totals = records.get(key) or self._zeros[place]
+                _, possible, percent, _ = subsection_grade(
+                    Totals(*totals[:4]), None, override, ZERO
+                )
+                percents[place] = percent if possible > 0 else None
+        total = 0.0
+        for grader, start, end in self._parts:
+            found = [percent for percent in percents[start:end] if percent is not None]
+            total += average(grader, found) * grader.weight
+        return course_grade_of(self.course.policy, total)
 
 
 def regrade(
@@ -142,42 +171,48 @@ def regrade(
         What has to be recorded; None if all of it is already.
     """
     changed: list[dict[str, Any]] = []
-    new: dict[str, Recorded] = {}
+    new: dict[str, Record] = {}
     for subsection in subsections:
         totals, first = lens.totals(subsection, scores)
         before = known.records.get(subsection.usage_key)
         if before is None and first is None and not (forced or deleted):
             continue
-        first_attempted = before.first_attempted if before is not None else None
+        first_attempted = before[4] if before is not None else None
         if first_attempted is None and first is not None:
             first_attempted = first.isoformat()
-        after = Recorded(totals, first_attempted)
-        if after == before:
+        after = [*totals, first_attempted]
+        if before is not None and after == list(before):
             continue
         new[subsection.usage_key] = after
         changed.append(as_stored(subsection.usage_key, after))
     records = {**known.records, **new} if new else known.records
     grade = lens.course_grade(records, known.overrides)
-    if not changed and grade == known.course_grade:
-        return None
+    if not changed:
+        # Somebody who never attempted anything has no course grade until one is forced.
+        nothing_to_grade = known.course_grade is None and not (forced or deleted)
+        if nothing_to_grade or grade == known.course_grade:
+            return None
     return Regraded(changed, grade)
 
 
-def as_stored(usage_key: str, record: Recorded) -> dict[str, Any]:
+def as_stored(usage_key: str, record: Record) -> dict[str, Any]:
     """A record as events hold it."""
     return {
         "usage_key": usage_key,
-        **record.totals._asdict(),
-        "first_attempted": record.first_attempted,
+        "earned_all": record[0],
+        "possible_all": record[1],
+        "earned_graded": record[2],
+        "possible_graded": record[3],
+        "first_attempted": record[4],
     }
 
 
-def from_stored(found: Mapping[str, Any]) -> Recorded:
+def from_stored(found: Mapping[str, Any]) -> Record:
     """A record of an event."""
-    totals = Totals(
+    return [
         found["earned_all"],
         found["possible_all"],
         found["earned_graded"],
         found["possible_graded"],
-    )
-    return Recorded(totals, found["first_attempted"])
+        found["first_attempted"],
+    ]

@@ -1,8 +1,19 @@
 """Who is who: users by name or number, as the claims tell it, and many commands at once."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
-from typing import Final, NamedTuple, Protocol, TypeVar
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Coroutine,
+    Hashable,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from collections.abc import (
+    Set as AbstractSet,
+)
+from typing import Any, Final, Protocol, TypeVar
 
 from domain.application import Application, Clock, Done, HeldClaim, IdWanted, Log, Outcome
 from domain.errors import DomainError
@@ -14,6 +25,11 @@ R = TypeVar("R")
 
 IN_FLIGHT: Final = 1000
 """How many commands of one list are on their way at a time."""
+
+TOGETHER: Final = 100
+"""How many commands of one list are carried out in one append."""
+
+CHUNKS_IN_FLIGHT: Final = 5
 
 
 class Vault(Protocol):
@@ -31,13 +47,6 @@ class Vault(Protocol):
         Raises:
             KeyDestroyedError: the person was erased.
         """
-
-
-class Known(NamedTuple):
-    """A user as the claims know them."""
-
-    username: str
-    user_id: int
 
 
 class Directory(Application):
@@ -67,20 +76,22 @@ class Directory(Application):
             UserNotFoundError: nobody is called so.
             InvalidLearnerError: name and number are those of two people.
         """
-        if username is None:
-            assert user_id is not None
-            if not await self._log.find_claims([user_id_claim(user_id)]):
-                raise UserNotFoundError(f"there is no user with the number {user_id}")
-            return user_id
-        claim = (await self._log.find_claims([username_claim(username)])).get(
-            username_claim(username)
-        )
-        if claim is None:
-            raise UserNotFoundError(f"there is no user called {username}")
-        found = number_of(claim)
-        if user_id not in (None, found):
-            raise InvalidLearnerError({"user_id": f"The number of {username} is another."})
+        (found,) = await self.resolve([(username, user_id)])
+        if isinstance(found, DomainError):
+            raise found
         return found
+
+    async def resolve(
+        self, people: Sequence[tuple[str | None, int | None]]
+    ) -> list[int | DomainError]:
+        """The numbers of users given by name, by number, or both; or why there is none."""
+        names = await self.find_users([name for name, _ in people if name is not None])
+        numbers = list(dict.fromkeys(n for name, n in people if name is None and n is not None))
+        known = set()
+        for start in range(0, len(numbers), IN_FLIGHT):
+            keys = {user_id_claim(one): one for one in numbers[start : start + IN_FLIGHT]}
+            known |= {keys[key] for key in await self._log.find_claims(list(keys))}
+        return [_resolved(name, number, names, known) for name, number in people]
 
     async def _next_id(self, sequence: str) -> int:
         (taken,) = await self._log.take_ids(IdWanted(sequence))
@@ -111,13 +122,47 @@ class Directory(Application):
                     except DomainError as refusal:
                         outcomes[number] = refusal
 
-        tasks = [asyncio.ensure_future(work()) for _ in range(min(IN_FLIGHT, len(groups)))]
-        try:
-            await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
+        await _all([work() for _ in range(min(IN_FLIGHT, len(groups)))])
         return [outcomes[number] for number in range(len(values))]
+
+    @staticmethod
+    async def _side_by_side(
+        chunks: Sequence[T], carry_out: Callable[[T], Coroutine[Any, Any, None]]
+    ) -> None:
+        """Carry out chunks of a list, some at a time. A failure stops all."""
+        waiting = iter(chunks)
+
+        async def work() -> None:
+            for chunk in waiting:  # shared: each takes the next
+                await carry_out(chunk)
+
+        await _all([work() for _ in range(min(CHUNKS_IN_FLIGHT, len(chunks)))])
+
+
+async def _all(work: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Wait for all; when one fails the others are stopped."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def _resolved(
+    username: str | None, user_id: int | None, names: Mapping[str, int], known: AbstractSet[int]
+) -> int | DomainError:
+    if username is None:
+        assert user_id is not None
+        if user_id in known:
+            return user_id
+        return UserNotFoundError(f"there is no user with the number {user_id}")
+    found = names.get(username)
+    if found is None:
+        return UserNotFoundError(f"there is no user called {username}")
+    if user_id not in (None, found):
+        return InvalidLearnerError({"user_id": f"The number of {username} is another."})
+    return found
 
 
 def number_of(claim: HeldClaim) -> int:

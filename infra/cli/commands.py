@@ -10,6 +10,7 @@ from infra.cli import (
     database,
     demo,
     events,
+    grades,
     imports,
     projections,
     serving,
@@ -49,4 +50,5 @@ bench.add_to(app)
 app.add_typer(users.app, name="user", help="Say who may sign in here.")
 app.add_typer(imports.app, name="import", help="Carry in records of other systems.")
 app.add_typer(events.app, name="events", help="Read the log itself.")
+app.add_typer(grades.app, name="grades", help="See how far grades are calculated.")
 app.add_typer(projections.app, name="projections", help="See to the read models.")

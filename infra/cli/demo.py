@@ -57,13 +57,16 @@ def demo(
     host: Host = None,
     port: Port = None,
     no_serve: Annotated[bool, typer.Option("--no-serve", help="End after showing.")] = False,
+    development: Annotated[
+        bool, typer.Option("--development", help="Let whoever opens /login be anybody.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Make a course with weeks of work in it, show it, and serve it."""
     from infra.cli.serving import answer, listening, projector
-    from infra.settings import jwt_secret, read_settings
+    from infra.settings import in_development, jwt_secret, read_settings
 
-    settings = read_settings()
+    settings = in_development(read_settings()) if development else read_settings()
     with ExitStack() as stack:
         listener, secret = None, None
         if not no_serve:
@@ -99,7 +102,13 @@ def demo(
             settings,
             dsn,
             listener,
-            lambda address: _invite(address, _token(settings, secret), shown, as_json=as_json),
+            lambda address: _invite(
+                address,
+                _token(settings, secret),
+                shown,
+                development=development,
+                as_json=as_json,
+            ),
         )
 
 
@@ -246,13 +255,17 @@ def _token(settings: "Settings", secret: str | None) -> str | None:
     )
 
 
-def _invite(address: str, token: str | None, shown: Shown, *, as_json: bool) -> None:
+def _invite(
+    address: str, token: str | None, shown: Shown, *, development: bool, as_json: bool
+) -> None:
     """Say where to go and what to type. Whole lines: they are made to be pasted."""
     commands = _commands(address, token, shown) if token else []
     if as_json:
         print_json({"address": address, "token": token, "commands": commands})
         return
     typer.echo(f"\nserving on {address}; the description of all routes is at {address}/docs")
+    if development:
+        typer.echo(f"whoever opens {address}/login may be anybody who is registered")
     if token is None:
         typer.echo("tokens are signed by whoever holds the keys of GRADELOG_JWKS_URL")
         return

@@ -5,7 +5,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -26,8 +26,11 @@ from infra.cli.output import (
 
 if TYPE_CHECKING:
     from infra.cli.processes import Helper
-    from infra.imports.oulad import Dataset, Report
+    from infra.imports.oulad import Dataset
+    from infra.imports.oulad_import import Report
+    from infra.log.postgres_log import PostgresLog
     from infra.settings import Settings
+    from infra.vault import Vault
 
 app: Final = typer.Typer(no_args_is_help=True)
 app.command()(olx)
@@ -57,9 +60,9 @@ def oulad(
 ) -> None:
     """Import the Open University Learning Analytics Dataset; again to add what is missing.
 
-    Every row is checked before the first one is written.
+    Every row is checked before anything is written. It ends when all grades can be read.
     """
-    from infra.cli.catching_up import wait_for_read_models
+    from infra.cli.catching_up import wait_for_grades, wait_for_read_models
     from infra.cli.serving import projector
     from infra.imports.oulad import Dataset
     from infra.logging import configure
@@ -73,15 +76,23 @@ def oulad(
     total = dataset.check()
     count = processes or min(MOST_PROCESSES, len(os.sched_getaffinity(0)))
     with database(settings) as dsn, projector(quiet=True):
+        head = _head(dsn)
+        report = _published(settings, dsn, dataset)
+        if report.courses:
+            # Whoever comes to a course before it is looked at would be graded with it.
+            wait_for_grades(dsn, [course.course_id for course in dataset.courses])
         with progress("importing", total, "rows") as advance:
             if count == 1:
-                report = _imported(settings, dsn, dataset, advance, (0, 1))
+                report.add(_imported(settings, dsn, dataset, advance, (0, 1)))
             else:
-                report = _imported_by(count, path, advance)
-        imported = time.monotonic()
+                report.add(_imported_by(count, path, advance))
+        stored = time.monotonic()
         wait_for_read_models(dsn)
-    ended = time.monotonic()
-    _print(report, imported - began, ended - began, as_json=as_json)
+        readable = time.monotonic()
+        wait_for_grades(dsn)
+        events = _head(dsn) - head
+    moments = (began, stored, readable, time.monotonic())
+    _print(report, events, moments, as_json=as_json)
     if report.differing:
         raise CommandError(
             f"{report.differing} rows differ from what was imported before", code=FAILED
@@ -113,31 +124,59 @@ def oulad_part(
     print_json({"report": dataclasses.asdict(report)})
 
 
+def _published(settings: "Settings", dsn: str, dataset: "Dataset") -> "Report":
+    from domain.courses.application import Courses
+    from infra.imports.oulad_import import import_courses
+    from infra.main import now
+
+    return _carried_out(settings, dsn, lambda log, _: import_courses(dataset, Courses(log, now)))
+
+
 def _imported(
     settings: "Settings", dsn: str, dataset: "Dataset", advance: Advance, part: tuple[int, int]
 ) -> "Report":
-    import uvloop
-
+    from domain.learners.application import Learners
     from domain.submissions.application import Submissions
     from infra.cli.processes import collect_seldom
-    from infra.imports.oulad import import_results
-    from infra.log.postgres_log import PostgresLog
+    from infra.imports.oulad_import import import_part
     from infra.main import now
+
+    def all_of_it(log: "PostgresLog", vault: "Vault") -> "Awaitable[Report]":
+        learners, submissions = Learners(log, now, vault), Submissions(log, now, vault)
+        return import_part(dataset, learners, submissions, log, advance, part=part)
+
+    collect_seldom()
+    return _carried_out(settings, dsn, all_of_it)
+
+
+def _carried_out(
+    settings: "Settings",
+    dsn: str,
+    work: Callable[["PostgresLog", "Vault"], Awaitable["Report"]],
+) -> "Report":
+    import uvloop
+
+    from infra.log.postgres_log import PostgresLog
     from infra.settings import master_key
     from infra.vault import Vault
 
-    async def run(progress: Callable[[int], None]) -> "Report":
+    async def run() -> "Report":
         log = PostgresLog(dsn, timeout=settings.append_timeout, queue=settings.log_queue)
         vault = Vault(dsn, master_key=master_key(settings), timeout=settings.append_timeout)
-        submissions = Submissions(log, now, vault)
         try:
-            return await import_results(dataset, submissions, log, progress, part=part)
+            return await work(log, vault)
         finally:
             await vault.close()
             await log.close()
 
-    collect_seldom()
-    return uvloop.run(run(advance))
+    return uvloop.run(run())
+
+
+def _head(dsn: str) -> int:
+    from infra.log.reader import PostgresLogReader, connect
+
+    with connect(dsn, name="gradelog import") as db:
+        return PostgresLogReader().head(db)
 
 
 def _imported_by(count: int, path: Path, advance: Advance) -> "Report":
@@ -147,7 +186,7 @@ def _imported_by(count: int, path: Path, advance: Advance) -> "Report":
         typer.Exit: one of them failed, and has said why.
     """
     from infra.cli.processes import Helper
-    from infra.imports.oulad import Report
+    from infra.imports.oulad_import import Report
 
     report = Report()
     told: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
@@ -183,23 +222,32 @@ def _listen(helper: "Helper", told: "queue.SimpleQueue[dict[str, Any]]") -> None
     told.put({"ended": helper.wait()})
 
 
-def _print(report: "Report", importing: float, seconds: float, *, as_json: bool) -> None:
+def _print(
+    report: "Report", events: int, moments: tuple[float, float, float, float], *, as_json: bool
+) -> None:
+    began, stored, readable, ended = moments
+    seconds = ended - began
     figures = {
+        "courses": report.courses,
+        "learners": report.learners,
+        "enrollments": report.enrollments,
         "rows": report.rows,
         "submissions": report.submissions,
         "scores": report.scores,
         "unscored": report.unscored,
         "skipped as present": report.present,
         "differing": report.differing,
-        "events": report.events,
+        "events": events,
         "seconds": round(seconds, 2),
-        "seconds until stored": round(importing, 2),
-        "events/s": round(report.events / seconds, 1) if seconds else 0.0,
+        "seconds until stored": round(stored - began, 2),
+        "seconds until readable": round(readable - began, 2),
+        "events/s": round(events / seconds, 1) if seconds else 0.0,
     }
     if as_json:
-        names = {"skipped as present": "present", "seconds until stored": "seconds_until_stored"}
-        names["events/s"] = "events_per_second"
-        print_json({names.get(name, name): value for name, value in figures.items()})
+        names = {"skipped as present": "present", "events/s": "events_per_second"}
+        print_json(
+            {names.get(name, name.replace(" ", "_")): value for name, value in figures.items()}
+        )
     else:
         print_pairs("import", figures)
     for example in report.examples:

@@ -10,8 +10,8 @@ from psycopg import Connection
 
 from domain.grades.course_grade import CourseGrade
 from domain.grades.policy import DEFAULT_CUTOFFS, DEFAULT_GRADERS, read_policy
-from domain.grades.regrading import CourseVersion, Known, Recorded
-from domain.grades.scores import Override, ProblemScore, Totals, weighted
+from domain.grades.regrading import CourseVersion, Known
+from domain.grades.scores import Override, ProblemScore, weighted
 from domain.grades.structure import (
     ENROLLMENT_TRACK_PARTITION,
     GROUP_OF_MODE,
@@ -21,7 +21,7 @@ from domain.grades.structure import (
 )
 from domain.submissions.student_item import student_item_stream
 from projections.bulk import columns, fetch
-from projections.gradebook.tables import read_overrides, read_records
+from projections.gradebook.tables import read_overrides
 from projections.read_model import Row
 
 STAFF_ROLES: Final = frozenset({"staff", "instructor", "limited_staff"})
@@ -205,8 +205,8 @@ def known_of(learner: LearnerInput, ordinals: Sequence[str]) -> Known:
     records, overrides, percent, letter, passed, has_passed = learner.row[8:]
     return Known(
         {
-            ordinals[n]: Recorded(Totals(*found[:4]), found[4])
-            for n, found in enumerate(read_records(records))
+            ordinals[n]: found
+            for n, found in enumerate(orjson.loads(records or "[]"))
             if found is not None
         },
         {ordinals[n]: Override(*found[:4]) for n, found in read_overrides(overrides).items()},

@@ -5,7 +5,7 @@ from typing import Final
 
 from psycopg import Connection
 
-from projections.bulk import columns, copy_rows, execute
+from projections.bulk import columns, copy_rows, execute, fetch
 from projections.read_model import Row
 
 SCORE: Final = "score"
@@ -24,14 +24,9 @@ COPY marks (position, course_id, user_id, item_id, reason) FROM STDIN (FORMAT bi
 """
 _TYPES: Final = ("int8", "text", "int8", "text", "text")
 
-_OF_STUDENTS: Final = """
-INSERT INTO marks (position, course_id, user_id, item_id, reason)
-SELECT t.position, t.course_id, i.user_id, t.item_id, t.reason
-FROM unnest(%b::bigint[], %b::text[], %b::text[], %b::text[], %b::text[])
-    AS t (position, course_id, student_id, item_id, reason)
-CROSS JOIN LATERAL (
-    SELECT user_id FROM identities i WHERE i.student_id = t.student_id ORDER BY kind LIMIT 1
-) AS i
+_USERS: Final = """
+SELECT DISTINCT ON (student_id) student_id, user_id FROM identities
+WHERE student_id = ANY (%b::text[]) ORDER BY student_id, kind
 """
 # Those whose id it is now, and the one whose id it was or has become.
 _OF_IDENTITIES: Final = """
@@ -72,8 +67,17 @@ def add_students(db: Connection[Row], marks: Sequence[tuple[int, str, str, str, 
 
     What they did is looked at when somebody turns out to be known by their id.
     """
-    if marks:
-        execute(db, _OF_STUDENTS, *columns(marks))
+    users: dict[str, int] = dict(
+        fetch(db, _USERS, list({student_id for _, _, student_id, *_ in marks}))
+    )
+    add(
+        db,
+        [
+            (position, course_id, users[student_id], item_id, reason)
+            for position, course_id, student_id, item_id, reason in marks
+            if student_id in users
+        ],
+    )
 
 
 def add_identities(db: Connection[Row], marks: Sequence[tuple[int, str, int]]) -> None:

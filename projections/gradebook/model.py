@@ -55,7 +55,8 @@ class Gradebook(ReadModel):
             people.fold_cohorts(db, of_cohorts, changes)
         if of_users:
             people.fold_users(db, of_users, changes)
-        marks.add_students(db, touched)
+        if touched:
+            marks.add_students(db, touched)
         if of_learners:
             people.fold_learners(db, of_learners, changes)
         if of_grades:

@@ -9,21 +9,20 @@ from psycopg import Connection
 from domain.events import Event, Recorded
 from domain.grades.problem_state import ProblemStateSaved
 from domain.submissions.student_item import ScoreReset, ScoreSet
-from projections.bulk import columns, copy_rows, execute
+from projections.bulk import copy_rows, execute
 from projections.gradebook import marks
 from projections.read_model import Row
 
 EVENTS: Final[tuple[type[Event], ...]] = (ScoreSet, ScoreReset, ProblemStateSaved)
 
-_UPSERT: Final = """
-INSERT INTO problem_scores AS p
-    (stream_id, student_id, course_id, item_id, earned, possible, attempted_at)
-SELECT * FROM unnest(%b::uuid[], %b::text[], %b::text[], %b::text[], %b::float8[], %b::float8[],
-    %b::timestamptz[])
-ON CONFLICT (stream_id) DO UPDATE
-SET earned = excluded.earned, possible = excluded.possible, attempted_at = excluded.attempted_at
-"""
+# Cheaper than to look which are there: the old row is found by its key, the new ones come in
+# one stream.
 _DELETE: Final = "DELETE FROM problem_scores WHERE stream_id = ANY (%b::uuid[])"
+_COPY: Final = """
+COPY problem_scores (stream_id, student_id, course_id, item_id, earned, possible, attempted_at)
+FROM STDIN (FORMAT binary)
+"""
+_TYPES: Final = ("uuid", "text", "text", "text", "float8", "float8", "timestamptz")
 _COPY_STATES: Final = """
 COPY problem_states (state_id, user_id, course_id, usage_key, state, grade, max_grade, saved_at)
 FROM STDIN (FORMAT binary)
@@ -85,10 +84,9 @@ def fold(db: Connection[Row], events: Sequence[Recorded]) -> list[StudentMark]:
             state_marks.append(
                 (recorded.position, event.course_id, event.user_id, event.usage_key, marks.SCORE)
             )
-    if rows := [row for row in counting.values() if row is not None]:
-        execute(db, _UPSERT, *columns(rows))
-    if gone := [stream_id for stream_id, row in counting.items() if row is None]:
-        execute(db, _DELETE, gone)
+    if counting:
+        execute(db, _DELETE, list(counting))
+        copy_rows(db, _COPY, _TYPES, [row for row in counting.values() if row is not None])
     copy_rows(db, _COPY_STATES, _STATE_TYPES, states)
     marks.add(db, state_marks)
     return touched

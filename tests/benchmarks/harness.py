@@ -4,7 +4,7 @@ import gc
 import itertools
 import os
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -74,6 +74,11 @@ class Figure:
         return None
 
 
+def percentile(samples: Sequence[float], part: float) -> float:
+    """The sample that this part of all does not exceed."""
+    return sorted(samples)[min(len(samples) - 1, int(len(samples) * part))]
+
+
 Sample = Callable[[], float]
 
 
@@ -88,14 +93,19 @@ def rounds(settings: Settings, *pairs: tuple[Figure, Sample]) -> Iterator[Figure
 
 
 @contextmanager
-def scratch(dsn: str, *, migrated: bool = True) -> Iterator[str]:
-    """A database that is gone afterwards."""
+def scratch(dsn: str, *, migrated: bool = True, like: str | None = None) -> Iterator[str]:
+    """A database that is gone afterwards; ``like``: a copy of one that nobody uses now."""
     name = f"gradelog_bench_{os.getpid()}_{next(_numbers)}"
+    template = "template1" if like is None else str(conninfo_to_dict(like)["dbname"])
     with psycopg.connect(dsn, autocommit=True) as db:
-        db.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        db.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+                sql.Identifier(name), sql.Identifier(template)
+            )
+        )
     made = make_conninfo(**{**conninfo_to_dict(dsn), "dbname": name})
     try:
-        if migrated:
+        if migrated and like is None:
             prepare(made)
         yield made
     finally:

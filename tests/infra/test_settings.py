@@ -16,9 +16,11 @@ from infra.settings import (
     Settings,
     SettingsError,
     effective,
+    in_development,
     jwt_secret,
     master_key,
     read_settings,
+    refuse_exposed_development,
 )
 
 DATABASE = "postgresql://teacher:hunter2@db.example.org:5432/gradelog"
@@ -335,3 +337,69 @@ def test_the_embedded_server_keeps_one_master_key_whatever_the_mode(*, developme
 def test_with_a_database_of_its_own_keys_are_bare_until_somebody_chooses_a_master_key() -> None:
     assert master_key(Settings(database_url=DATABASE)) is None
     assert master_key(Settings(database_url=DATABASE, development=True)) is None
+
+
+# --- people and pages -----------------------------------------------------------------------
+
+
+def test_origins_are_named_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_settings().allowed_origins == ()
+    monkeypatch.setenv(
+        "GRADELOG_ALLOWED_ORIGINS", "https://MFE.example/, http://localhost:1994 http://[::1]:80"
+    )
+    settings = read_settings()
+    named = ("https://mfe.example", "http://localhost:1994", "http://[::1]:80")
+    assert settings.allowed_origins == named
+    shown = {one.name: one.value for one in effective(settings)}
+    assert shown["GRADELOG_ALLOWED_ORIGINS"] == ", ".join(named)
+    assert shown["GRADELOG_MFE_CONFIG"] == "not set"
+
+
+@pytest.mark.parametrize(
+    ("origins", "problem"),
+    [
+        ("*", "every page in the world"),
+        ("https://a.example, *", "every page in the world"),
+        ("null", "every page in the world"),
+        ("https://*.example", "origins without a path"),
+        ("a.example", "origins without a path"),
+        ("https://a.example/path", "origins without a path"),
+        ("https://user@a.example", "origins without a path"),
+        ("ftp://a.example", "origins without a path"),
+    ],
+)
+def test_a_star_is_no_origin(monkeypatch: pytest.MonkeyPatch, origins: str, problem: str) -> None:
+    monkeypatch.setenv("GRADELOG_ALLOWED_ORIGINS", origins)
+    (told,) = problems()
+    assert told.startswith("GRADELOG_ALLOWED_ORIGINS: must")
+    assert problem in told
+
+
+def test_settings_of_front_ends_are_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADELOG_MFE_CONFIG", '{"SUPPORT_URL": "https://help.example"}')
+    monkeypatch.setenv("GRADELOG_MFE_CONFIG_OVERRIDES", '{"gradebook": {"X": null}}')
+    settings = read_settings()
+    assert settings.mfe_config == {"SUPPORT_URL": "https://help.example"}
+    assert settings.mfe_config_overrides == {"gradebook": {"X": None}}
+    for bad in ("{", "[]", '{"gradebook": 1}'):
+        monkeypatch.setenv("GRADELOG_MFE_CONFIG_OVERRIDES", bad)
+        assert problems()[0].startswith("GRADELOG_MFE_CONFIG_OVERRIDES: ")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "[::1]", "localhost"])
+def test_development_may_listen_to_this_machine(host: str) -> None:
+    refuse_exposed_development(Settings(development=True), host)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "10.0.0.1", "example.org", "localhost.evil"])
+def test_development_is_asked_for_twice_where_others_are(host: str) -> None:
+    with pytest.raises(SettingsError, match="could be anybody"):
+        refuse_exposed_development(Settings(development=True), host)
+    refuse_exposed_development(Settings(development=True, development_anywhere=True), host)
+    refuse_exposed_development(Settings(), host)
+
+
+def test_the_demonstration_in_development_keeps_its_secret() -> None:
+    settings = in_development(Settings())
+    assert settings.development
+    assert jwt_secret(settings) == jwt_secret(Settings()) != DEVELOPMENT_SECRET

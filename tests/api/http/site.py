@@ -18,8 +18,8 @@ from api.backend import Backend
 from api.http.app import create_app
 from api.http.auth import issue_token
 from api.http.config import HttpConfig
-from domain.submissions.application import Submissions
 from infra.log.postgres_log import PostgresLog
+from infra.main import backend
 from infra.reads import PostgresReads
 from infra.vault import Vault
 
@@ -133,25 +133,19 @@ def an_item(**values: str) -> dict[str, str]:
 
 
 @contextmanager
-def serving(dsn: str, config: HttpConfig) -> Iterator[Site]:
-    """Serve in a thread until the end."""
+def serving(dsn: str, config: HttpConfig, **more: Any) -> Iterator[Site]:
+    """Serve in a thread until the end. ``more``: for ``create_app``."""
     opened = threading.Event()
 
     @asynccontextmanager
     async def open_backend() -> AsyncIterator[Backend]:
-        log, vault, reads = PostgresLog(dsn), Vault(dsn), PostgresReads(dsn)
-        await reads.open()
-        try:
+        async with backend(dsn, PostgresLog(dsn), Vault(dsn), PostgresReads(dsn)) as made:
             opened.set()
-            yield Backend(Submissions(log, now, vault), reads, log, vault)
-        finally:
-            await reads.close()
-            await vault.close()
-            await log.close()
+            yield made
 
     listener = socket.create_server(("127.0.0.1", 0))
     settings = uvicorn.Config(
-        create_app(open_backend, config),
+        create_app(open_backend, config, **more),
         loop="uvloop",
         http="httptools",
         ws="none",

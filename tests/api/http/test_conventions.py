@@ -13,10 +13,26 @@ from api.http.app import OPERATIONS
 from api.http.routing import Operation, routes
 from tests.api.http.site import API, Site, an_item
 
-CHANGING = ("getLiveness", "getReadiness", "getMetrics")
+CHANGING = (
+    "getLiveness",
+    "getReadiness",
+    "getMetrics",
+    "getCsrfToken",
+    "getLoginPage",
+    "logOutByLink",
+)
 """What is different each time it is asked for."""
 
-CACHED = [o for o in OPERATIONS if o.method == "GET" and o.operation_id not in CHANGING]
+ABOUT_ONE = ("getSubmission", "getCourse", "getAccount")
+"""What is not there as long as nobody has made it."""
+
+CACHED = [
+    o
+    for o in OPERATIONS
+    if o.method == "GET"
+    and o.operation_id not in (*CHANGING, "getCourse", "getAccount", "getUser")
+    and o.refusal is None  # the compatible interfaces have tests of their own
+]
 
 
 def concrete(operation: Operation) -> str:
@@ -41,7 +57,7 @@ def test_a_path_is_the_same_with_and_without_a_slash(site: Site, operation: Oper
     ]
     assert answers[0].status_code == answers[1].status_code
     assert not answers[0].has_redirect_location
-    assert answers[0].status_code not in (404, 405) or operation.operation_id == "getSubmission"
+    assert answers[0].status_code not in (404, 405) or operation.operation_id in ABOUT_ONE
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=named)
@@ -57,7 +73,8 @@ def test_options_and_other_methods_are_told_what_is_allowed(
     refused = site.client.request("TRACE", url)
     assert refused.status_code == 405
     assert refused.headers["Allow"] == options.headers["Allow"]
-    assert refused.json()["type"].endswith("MethodNotAllowedError")
+    if operation.refusal is None:
+        assert refused.json()["type"].endswith("MethodNotAllowedError")
 
 
 def test_head_is_get_without_the_body(site: Site) -> None:

@@ -3,15 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 
 import httpx
 
 from api.backend import Backend
 from api.http.app import OPERATIONS, create_app
 from api.http.config import HttpConfig
-from domain.submissions.application import Submissions
 from infra.log.postgres_log import PostgresLog
+from infra.main import backend
 from infra.reads import PostgresReads
 from infra.vault import Vault
 from projections.registry import READ_MODELS
@@ -75,9 +74,8 @@ def test_without_a_database_the_answer_is_503_and_tells_no_secrets() -> None:
     async def open_backend() -> AsyncIterator[Backend]:
         log, vault = PostgresLog(dsn, timeout=0.3), Vault(dsn, timeout=0.3)
         reads = PostgresReads(dsn, wait=0.3)
-        submissions = Submissions(log, lambda: datetime.now(UTC), vault)
-        yield Backend(submissions, reads, log, vault)
-        await reads.close()
+        async with backend(dsn, log, vault, reads) as made:
+            yield made
 
     async def ask() -> None:
         app = create_app(open_backend, HttpConfig(jwt_secret=SECRET))

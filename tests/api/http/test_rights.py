@@ -55,6 +55,7 @@ READERS = {
     "course instructor",
 }
 WRITERS = READERS - {"reading service"} | {"writing service"}
+PUBLISHERS = {"global staff", "service of the organisation"}
 LEARNERS = {"the learner", "the learner by another id"}
 ANYBODY = set(CALLERS)
 HIDDEN_FROM = {
@@ -76,10 +77,11 @@ class Rule:
     hidden_from: frozenset[str] = frozenset()
     query: tuple[str, ...] = ()
     body: dict[str, Any] | None = None
+    answers: frozenset[int] = frozenset({200, 201, 204})
 
-    def expected(self, caller: str) -> set[int]:
+    def expected(self, caller: str) -> frozenset[int] | set[int]:
         if caller in self.allowed:
-            return {200, 201, 204}
+            return self.answers
         if caller == "nobody":
             return {401}
         return {404} if caller in self.hidden_from else {403}
@@ -105,6 +107,22 @@ RULES = {
     "getStudentIdsBySubmissionUuid": Rule(READERS, body={"submission_uuids": []}),
     "getScores": Rule(READERS | LEARNERS),
     "getHistory": Rule(READERS | LEARNERS, query=ITEM_NAMES[:3]),
+    "getCourses": Rule(ANYBODY - {"nobody"}),
+    "getCourse": Rule(ANYBODY - {"nobody", "service of another organisation"}),
+    "publishCourse": Rule(PUBLISHERS, body={"display_name": "Right", "outline": []}),
+    # What is sent is no form: whoever may import is told so.
+    "importCourse": Rule(
+        PUBLISHERS | {"service of another organisation"}, body={}, answers=frozenset({400})
+    ),
+    # Whom a session belongs to is not told by the header.
+    "refreshToken": Rule(ANYBODY, answers=frozenset({401})),
+    "getCsrfToken": Rule(ANYBODY),
+    "getLoginPage": Rule(ANYBODY),
+    "logIn": Rule(ANYBODY, answers=frozenset({415})),
+    "logOutByLink": Rule(ANYBODY),
+    "logOut": Rule(ANYBODY),
+    "getAccount": Rule(ANYBODY - {"nobody"}, answers=frozenset({404})),
+    "getMfeConfig": Rule(ANYBODY),
     "getLiveness": Rule(ANYBODY),
     "getReadiness": Rule(ANYBODY),
     "getMetrics": Rule(ANYBODY),
@@ -115,6 +133,11 @@ RULES = {
 
 @pytest.fixture(scope="module")
 def uuid(site: Site) -> str:
+    site.client.put(
+        f"{site.url}/api/courses/v1/courses/{COURSE}/",
+        json=RULES["publishCourse"].body,
+        headers=site.as_("g", staff=True).headers,
+    ).raise_for_status()
     return str(site.service.create(ITEM)["uuid"])
 
 

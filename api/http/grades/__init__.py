@@ -1,0 +1,1 @@
+"""The grades interface: courses, gradebooks, overrides and what led to them."""

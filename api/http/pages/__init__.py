@@ -1,0 +1,1 @@
+"""Pages of gradelog's own for course teams: courses, a gradebook, and one cell of it."""

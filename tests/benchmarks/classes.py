@@ -1,0 +1,431 @@
+"""Courses full of learners and grades, stored as the events that commands would store.
+
+What is measured begins when they are there, so they are made quickly: many events an append,
+and the grades of a learner, which the domain calculates here as everywhere, in one event.
+"""
+
+import asyncio
+import itertools
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import uvloop
+
+from domain.courses.application import Courses
+from domain.events import Event, made
+from domain.grades.learner_grades import (
+    CoursePassedFirstTime,
+    GradesCalculated,
+    learner_grades_stream,
+)
+from domain.grades.policy import read_policy
+from domain.grades.regrading import CourseVersion, Lens, Recorded, as_stored
+from domain.grades.scores import Totals
+from domain.grades.structure import Viewer, read_structure
+from domain.learners.cohort import CohortCreated, cohort_stream
+from domain.learners.enrollment import LearnerEnrolled, enrollment_stream
+from domain.learners.user import (
+    CohortMembershipChanged,
+    UserRegistered,
+    email_context,
+    full_name_context,
+    user_stream,
+    user_subject,
+)
+from domain.submissions.student_item import (
+    ScoreSet,
+    StudentItemRegistered,
+    SubmissionCreated,
+    student_item_stream,
+)
+from infra.grading import grading
+from infra.log.appender import EncodedEvent, new_event_id
+from infra.log.codec import encode_event
+from infra.log.postgres_log import PostgresLog
+from infra.log.reader import PostgresLogReader, connect
+from infra.main import now
+from infra.vault import Vault
+from projections.gradebook import Gradebook
+from projections.runner import Runner
+from tests.school import a_course, key
+
+FORMATS = ("Homework", "Homework", "Homework", "Exam")
+FULL = 100
+"""Points of each problem: enough for cells to differ."""
+
+COHORTS = 20
+EVENTS_AT_ONCE = 2000
+BYTES_AT_ONCE = 4 * 1024 * 1024
+SEALED_AT_ONCE = 1000
+START = datetime(2026, 3, 2, 12, tzinfo=UTC)
+
+_enrollment_ids = itertools.count(1)
+_cohort_ids = itertools.count(1)
+_submissions = itertools.count(1)
+
+
+def policy(homework: float = 0.4) -> dict[str, Any]:
+    """A grading policy; another one for each weight of the homework."""
+    return {
+        "graders": [
+            {"type": "Homework", "short_label": "HW", "min_count": 20, "drop_count": 2}
+            | {"weight": homework},
+            {"type": "Exam", "short_label": "Ex", "min_count": 1, "drop_count": 0}
+            | {"weight": 1 - homework},
+        ],
+        "cutoffs": {"A": 0.9, "B": 0.7, "Pass": 0.5},
+    }
+
+
+@dataclass
+class Class:
+    """A course of as many learners as its name says, users 1, 2, 3, …"""
+
+    size: int
+    subsections: int = 40
+    name: str = ""
+    enrollments: list[int] = field(default_factory=list)
+    cohort_ids: list[int] = field(default_factory=list)
+
+    @property
+    def course_id(self) -> str:
+        return f"course-v1:Bench+{self.name or self.size}+2026"
+
+    def key(self, kind: str, name: str) -> str:
+        return key(kind, name, self.course_id)
+
+    def cell(self, number: int) -> str:
+        """The usage key of a subsection."""
+        return self.key("sequential", f"s{number}")
+
+    def problem(self, number: int) -> str:
+        """The usage key of the one problem of a subsection."""
+        return self.key("problem", f"p{number}")
+
+    def blocks(self) -> list[dict[str, Any]]:
+        return a_course(
+            {
+                f"s{n}": (FORMATS[n % len(FORMATS)], {f"p{n}": FULL})
+                for n in range(self.subsections)
+            },
+            self.course_id,
+        )
+
+
+def username(user_id: int) -> str:
+    return f"learner-{user_id:06}"
+
+
+def points(user_id: int, number: int) -> int | None:
+    """What a learner has in a subsection, the same in every run; None: nothing was handed in."""
+    value = (user_id * 7919 + number * 104729 + user_id * number) % 113
+    return None if value > FULL else value
+
+
+# --- events -----------------------------------------------------------------------------------
+
+
+def _event(kind: type[Event], stream_id: UUID, version: int, at: datetime, **fields: Any) -> Event:
+    place = {"originator_id": stream_id, "originator_version": version, "timestamp": at}
+    return made(kind, {**place, **fields})
+
+
+async def users(count: int, vault: Vault) -> list[Event]:
+    """Registered users with names and addresses."""
+
+    async def one(user_id: int) -> Event:
+        subject, name = user_subject(user_id), username(user_id)
+        address, full_name = f"{name}@example.org", f"Learner {user_id}"
+        return _event(
+            UserRegistered,
+            user_stream(user_id),
+            1,
+            now(),
+            user_id=user_id,
+            username=name,
+            email=await vault.seal(subject, address, email_context(user_id)),
+            full_name=await vault.seal(subject, full_name, full_name_context(user_id)),
+            is_active=True,
+            is_staff=False,
+            anonymous_ids=[],
+        )
+
+    found: list[Event] = []
+    for start in range(1, count + 1, SEALED_AT_ONCE):
+        window = range(start, min(start + SEALED_AT_ONCE, count + 1))
+        found += await asyncio.gather(*(one(user_id) for user_id in window))
+    return found
+
+
+def enrollments(of: Class) -> Iterator[Event]:
+    at = now()
+    for user_id in range(1, of.size + 1):
+        number = next(_enrollment_ids)
+        of.enrollments.append(number)
+        yield _event(
+            LearnerEnrolled,
+            enrollment_stream(user_id, of.course_id),
+            1,
+            at,
+            enrollment_id=number,
+            user_id=user_id,
+            course_id=of.course_id,
+            mode="audit",
+            enrolled_at=at,
+        )
+
+
+def cohorts(of: Class) -> Iterator[Event]:
+    """Every learner in one of a few; for one course only, as these are of the users' streams."""
+    at = now()
+    for number in range(COHORTS):
+        cohort_id = next(_cohort_ids)
+        of.cohort_ids.append(cohort_id)
+        yield _event(
+            CohortCreated,
+            cohort_stream(cohort_id),
+            1,
+            at,
+            cohort_id=cohort_id,
+            course_id=of.course_id,
+            name=f"Group {number}",
+            assignment_type="manual",
+            user_partition_id=None,
+            group_id=None,
+        )
+    for user_id in range(1, of.size + 1):
+        yield _event(
+            CohortMembershipChanged,
+            user_stream(user_id),
+            2,
+            at,
+            user_id=user_id,
+            course_id=of.course_id,
+            cohort_id=of.cohort_ids[user_id % COHORTS],
+            previous_cohort_id=None,
+        )
+
+
+def grades(of: Class, weights: Mapping[str, Any]) -> Iterator[Event]:
+    """What the grading would have recorded of everybody's points under a policy."""
+    at, first = now(), START.isoformat()
+    rules = read_policy(weights["graders"], weights["cutoffs"])
+    course = CourseVersion(of.course_id, read_structure(of.blocks()), rules, "version", at)
+    lens = Lens(course, Viewer({}), at)
+    cells = [of.cell(number) for number in range(of.subsections)]
+    for user_id in range(1, of.size + 1):
+        found = {
+            cells[number]: Recorded(Totals(float(earned), FULL, float(earned), FULL), first)
+            for number in range(of.subsections)
+            if (earned := points(user_id, number)) is not None
+        }
+        grade = lens.course_grade(found, {})
+        stream = learner_grades_stream(user_id, of.course_id)
+        whose = {"user_id": user_id, "course_id": of.course_id}
+        yield _event(
+            GradesCalculated,
+            stream,
+            1,
+            at,
+            **whose,
+            subsections=[as_stored(cell, record) for cell, record in found.items()],
+            **grade._asdict(),
+            **course.facts(forced=False),
+        )
+        if grade.passed:
+            yield _event(CoursePassedFirstTime, stream, 2, at, **whose)
+
+
+def _item(of: Class, user_id: int, number: int) -> dict[str, Any]:
+    return {
+        "student_item_id": user_id * 1000 + number,
+        "student_id": username(user_id),
+        "course_id": of.course_id,
+        "item_id": of.problem(number),
+        "item_type": "problem",
+    }
+
+
+def submissions(of: Class, work: Iterable[tuple[int, int]]) -> Iterator[Event]:
+    """Learners (user id, problem) hand in something."""
+    at = now()
+    for user_id, number in work:
+        item = _item(of, user_id, number)
+        stream = student_item_stream(item["student_id"], of.course_id, item["item_id"])
+        submission = next(_submissions)
+        yield _event(StudentItemRegistered, stream, 1, at, **item)
+        yield _event(
+            SubmissionCreated,
+            stream,
+            2,
+            at,
+            **item,
+            submission_uuid=UUID(int=submission),
+            submission_id=submission,
+            attempt_number=1,
+            submitted_at=at,
+            answer="sealed",
+            answer_size=6,
+            team_submission_uuid=None,
+        )
+
+
+def scores(of: Class, work: Iterable[tuple[int, int]]) -> Iterator[Event]:
+    """What was handed in is scored, by somebody who knows nothing but the item."""
+    at = now()
+    for number, (user_id, problem) in enumerate(work, 1):
+        item = _item(of, user_id, problem)
+        yield _event(
+            ScoreSet,
+            student_item_stream(item["student_id"], of.course_id, item["item_id"]),
+            3,
+            at,
+            **item,
+            score_id=number,
+            submission_uuid=UUID(int=number),
+            submission_id=number,
+            points_earned=random.randrange(FULL + 1),
+            points_possible=FULL,
+            annotation=None,
+            team_submission_uuid=None,
+        )
+
+
+# --- storing ----------------------------------------------------------------------------------
+
+
+async def _append(log: PostgresLog, events: Iterable[Event]) -> None:
+    window: list[EncodedEvent] = []
+    size = 0
+    for event in events:
+        data = encode_event(event)
+        window.append(
+            EncodedEvent(
+                event.originator_id, event.originator_version, event.TOPIC, data, new_event_id()
+            )
+        )
+        size += len(data)
+        if len(window) == EVENTS_AT_ONCE or size > BYTES_AT_ONCE:
+            await log.append_encoded(window)
+            window, size = [], 0
+    if window:
+        await log.append_encoded(window)
+
+
+def store(dsn: str, *several: Iterable[Event]) -> None:
+    """Append events in their order, many at a time."""
+
+    async def run() -> None:
+        log = PostgresLog(dsn, timeout=120)
+        for events in several:
+            await _append(log, events)
+        await log.close()
+
+    uvloop.run(run())
+
+
+def store_users(dsn: str, count: int) -> None:
+    """Register users 1, 2, 3, …"""
+
+    async def run() -> None:
+        log, vault = PostgresLog(dsn, timeout=120), Vault(dsn, timeout=120)
+        await _append(log, await users(count, vault))
+        await log.close()
+        await vault.close()
+
+    uvloop.run(run())
+
+
+def publish(dsn: str, of: Class, weights: Mapping[str, Any]) -> None:
+    """Publish a course, or change its policy."""
+
+    async def run() -> None:
+        log = PostgresLog(dsn)
+        await Courses(log, now).publish(
+            of.course_id, display_name="Bench", blocks=of.blocks(), grading_policy=weights
+        )
+        await log.close()
+
+    uvloop.run(run())
+
+
+# --- following --------------------------------------------------------------------------------
+
+BY_GRADING = ["grades.GradesCalculated", "grades.CoursePassedFirstTime"]
+GRADED = """
+SELECT g.position >= %s AND m.position >= greatest(g.recorded_at_position, %s)
+    AND NOT EXISTS (SELECT FROM gradelog.recalculations WHERE finished_at IS NULL)
+FROM gradelog.grading_progress g, gradelog.read_models m WHERE m.name = 'gradebook'
+"""
+
+
+def head(dsn: str) -> int:
+    with psycopg.connect(dsn) as db:
+        row = db.execute("SELECT coalesce(max(position), 0) FROM gradelog.events").fetchone()
+    return int(row[0])
+
+
+def wait_until_graded(dsn: str, position: int | None = None) -> None:
+    """Return when all up to a position is graded and shown; all that there is by default."""
+    position = head(dsn) if position is None else position
+    wait_until(dsn, GRADED, position, position)
+
+
+def wait_until(dsn: str, statement: str, *arguments: Any) -> None:
+    """Return when a statement answers with true."""
+    with psycopg.connect(dsn, autocommit=True) as db:
+        while not all(db.execute(statement, arguments, prepare=True).fetchone() or (False,)):
+            time.sleep(0.01)
+
+
+@contextmanager
+def following(dsn: str, *, grader: bool = True) -> Iterator[Runner]:
+    """Keep the gradebook alone up to date, and grades recorded, in threads of this process."""
+    reader = PostgresLogReader(Vault(dsn))
+    runner = Runner(lambda: connect(dsn), reader, [Gradebook])
+    stop = threading.Event()
+    thread = threading.Thread(target=runner.run, args=(stop,))
+    thread.start()
+    try:
+        if grader:
+            with grading(dsn):
+                yield runner
+        else:
+            yield runner
+    finally:
+        stop.set()
+        thread.join()
+
+
+def fill(dsn: str, classes: Sequence[Class], *, more: Callable[[], object] = lambda: None) -> None:
+    """Courses, users, enrolments and grades; the first course is the largest and has cohorts.
+
+    Args:
+        dsn: of a database where nothing follows the log.
+        classes: the courses.
+        more: called when the courses are there and nobody is in them.
+    """
+    with following(dsn):
+        for one in classes:
+            publish(dsn, one, policy())
+        # A course that is looked at after its learners have come grades them all again.
+        wait_until_graded(dsn)
+        more()
+        store_users(dsn, classes[0].size)
+        store(
+            dsn,
+            cohorts(classes[0]),
+            *(enrollments(one) for one in classes),
+            *(grades(one, policy()) for one in classes),
+        )
+        wait_until_graded(dsn)
+    with psycopg.connect(dsn, autocommit=True) as db:
+        db.execute("VACUUM ANALYZE")
