@@ -72,6 +72,7 @@ async def import_grades(call: Call) -> Response:
     opened = await open_course(call)
     if is_frozen(opened.course, call.now()):
         raise errors.grades_frozen()
+    call.provenance()  # who may not act for others is told before anything is read
     upload = await read_upload(call)
     content = await content_of(call, opened.course)
     if upload.content is None:

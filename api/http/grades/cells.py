@@ -33,16 +33,16 @@ class Rows:
 
     def __init__(self, most: int = KEPT_ROWS) -> None:
         self._most = most
-        self._kept: OrderedDict[tuple[int, str, str], list[bytes]] = OrderedDict()
+        self._kept: OrderedDict[tuple[int, str, str], tuple[bytes, ...]] = OrderedDict()
 
-    def get(self, key: tuple[int, str, str]) -> list[bytes] | None:
+    def get(self, key: tuple[int, str, str]) -> tuple[bytes, ...] | None:
         """The entries that were made of these records and overrides of a course."""
         found = self._kept.get(key)
         if found is not None:
             self._kept.move_to_end(key)
         return found
 
-    def keep(self, key: tuple[int, str, str], row: list[bytes]) -> None:
+    def keep(self, key: tuple[int, str, str], row: tuple[bytes, ...]) -> None:
         """Keep entries in the place of those that were not asked for the longest."""
         self._kept[key] = row
         if len(self._kept) > self._most:
@@ -91,7 +91,8 @@ class Breakdown:
         key = (self._number, records, overrides)
         row = self._rows.get(key)
         if row is None:
-            row = self._made(records, overrides)
+            # A tuple, because the garbage collector has nothing to look for in it.
+            row = tuple(self._made(records, overrides))
             self._rows.keep(key, row)
         parts += row
 

@@ -1,5 +1,7 @@
 """What learners got in a course, and by which policy."""
 
+from typing import Final
+
 from starlette.responses import Response
 
 from api.http.calls import Call
@@ -15,10 +17,18 @@ from api.http.grades.parameters import (
     course_key,
 )
 from api.http.grades.permissions import has_staff_access, is_global_staff, may_read_grades
+from api.http.log_reads import reached
 from api.http.reading import ask, result
 from api.rendering import Result
+from domain.grades.learner_grades import (
+    GradesCalculated,
+    LearnerGradesCleared,
+    learner_grades_stream,
+)
 from projections.gradebook import queries
 from projections.gradebook.rows import LearnerGradesRow
+
+PAST: Final = ("as_of", "as_of_position")
 
 
 async def get_course_grades(call: Call) -> Response:
@@ -42,9 +52,16 @@ async def _grades(call: Call, text: str) -> Response:
         raise errors.invalid_course_key()
     if found.course is None:
         raise errors.course_does_not_exist(str(key))
+    moment = {name: value for name in PAST if (value := query.get(name)) is not None}
     if username:
         learner = await learner_called(call, str(key), username)
-        return result(call, [_item(learner.value, with_email=False)], learner.position)
+        row, position = learner.value, learner.position
+        until = await call.past(moment)
+        if until is not None:
+            row, position = await _as_of(call, row, until)
+        return result(call, [_item(row, with_email=False)], position)
+    if moment:
+        raise errors.invalid_field(next(iter(moment)), "Only with username.")
     page = read_page(query)
     bounds = page.bounds
     answer = await ask(
@@ -75,6 +92,23 @@ def _item(row: LearnerGradesRow, *, with_email: bool) -> Result:
         "percent": row.percent or 0.0,
         "letter_grade": row.letter or None,
     }
+
+
+async def _as_of(call: Call, row: LearnerGradesRow, until: int) -> tuple[LearnerGradesRow, int]:
+    """A learner with the course grade that was recorded then, and at which position."""
+    position = await reached(call, until)
+    events = await call.backend.events.read_recorded_stream(
+        learner_grades_stream(row.user_id, row.course_id), until=position
+    )
+    percent: float | None = None
+    letter: str | None = None
+    for recorded in events:
+        match recorded.event:
+            case GradesCalculated() as calculated:
+                percent, letter = calculated.percent, calculated.letter
+            case LearnerGradesCleared():
+                percent = letter = None
+    return row._replace(percent=percent, letter=letter), position
 
 
 async def get_grading_policy(call: Call) -> Response:

@@ -17,7 +17,7 @@ from api.http.grades import (
 )
 from api.http.grades.errors import refusal, refusal_where_none_provided
 from api.http.routing import Answers, Operation, Parameter
-from api.http.submissions import IF_NONE_MATCH, MIN_POSITION
+from api.http.submissions import IF_NONE_MATCH, MIN_POSITION, PAST
 
 TAG: Final = "grades"
 PREFIX: Final = "/api/grades/v1"
@@ -35,6 +35,7 @@ PAGES: Final = (
     Parameter("cursor", "From the address of the page before or after."),
 )
 _USERNAME: Final = Parameter("username", "Only this learner, enrolled now or before.")
+_ONE_OR_MANY: Final = "With username an array of one item, also of the past; else a page."
 _FILTERS: Final = (
     Parameter("user_contains", "Part of user name, address or external key, in any case."),
     Parameter("username_contains", "Part of the user name, in any case."),
@@ -114,8 +115,8 @@ OPERATIONS: Final = (
         "getGrades",
         "Course grades, with the course in the query.",
         list[schemas.CourseGrade] | schemas.CourseGradePage,
-        parameters=(Parameter("course_id", "Escape a plus as %2B."), _USERNAME, *PAGES),
-        description="With username an array of one item, else a page.",
+        parameters=(Parameter("course_id", "Escape a plus as %2B."), _USERNAME, *PAST, *PAGES),
+        description=_ONE_OR_MANY,
     ),
     _read(
         "/courses/{course_id:course}/",
@@ -123,8 +124,8 @@ OPERATIONS: Final = (
         "getCourseGrades",
         "Course grades: of everybody for global staff, of a learner for himself.",
         list[schemas.CourseGrade] | schemas.CourseGradePage,
-        parameters=(_USERNAME, *PAGES),
-        description="With username an array of one item, else a page.",
+        parameters=(_USERNAME, *PAST, *PAGES),
+        description=_ONE_OR_MANY,
     ),
     _read(
         "/policy/courses/{course_id:course}/",

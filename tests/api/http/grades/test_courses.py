@@ -195,6 +195,32 @@ def test_a_restricted_application_needs_all_of_its_rights(graded: Classroom) -> 
     assert status([org, "user:me"], ["grades:read"], username=graded.name("ben")) == 403
 
 
+def test_a_grade_as_it_was(graded: Classroom) -> None:
+    path, own = f"/courses/{graded.course_id}/", {"username": graded.name("ann")}
+    graded.root.get(path)
+    then = graded.site.head()
+    graded.score("ann", "p1", 5, 5)
+    now = graded.root.get(path, **own)
+    assert now.json()[0]["percent"] == 0.91
+    past = graded.root.get(path, **own, as_of_position=then)
+    assert [(i["percent"], i["letter_grade"], i["passed"]) for i in past.json()] == [
+        (0.74, "B", True)
+    ]
+    assert past.headers["X-Log-Position"] == str(then)
+    before = graded.root.get(path, **own, as_of="2020-01-01T00:00:00Z").json()
+    assert [(i["percent"], i["letter_grade"]) for i in before] == [(0.0, None)]
+
+
+def test_the_past_is_of_one_learner_and_of_one_moment(graded: Classroom) -> None:
+    path, own = f"/courses/{graded.course_id}/", {"username": graded.name("ann")}
+    assert list(graded.root.get(path, as_of_position=1).json()["field_errors"]) == [
+        "as_of_position"
+    ]
+    assert problem(graded.root.get(path, **own, as_of="yesterday"))[0] == 400
+    both = graded.root.get(path, **own, as_of="2020-01-01", as_of_position=1)
+    assert problem(both)[0] == 400
+
+
 # --- policy -----------------------------------------------------------------------------------
 
 
