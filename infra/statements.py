@@ -47,13 +47,13 @@ class Statements:
                 then the connection is closed.
         """
         deadline = time.monotonic() + timeout
-        name, types, values = self._find(statement, arguments)
+        name, types, values, formats = self._find(statement, arguments)
         if name is None:
             name = self._new_name()
             self._pgconn.send_prepare(name, statement, types)
             self._result(self._exchange(deadline))
             self._names[statement, types] = name
-        self._send(name, values)
+        self._send(name, values, formats)
         return self._rows(self._exchange(deadline))
 
     async def run_async(
@@ -65,7 +65,7 @@ class Statements:
         timeout: float,  # noqa: ASYNC109 - the same as for threads
     ) -> list[Row]:
         """The same for a task; ``db`` is the connection."""
-        name, types, values = self._find(statement, arguments)
+        name, types, values, formats = self._find(statement, arguments)
         try:
             async with asyncio.timeout(timeout):
                 if name is None:
@@ -73,7 +73,7 @@ class Statements:
                     self._pgconn.send_prepare(name, statement, types)
                     self._result(await db.wait(execute(self._pgconn)))
                     self._names[statement, types] = name
-                self._send(name, values)
+                self._send(name, values, formats)
                 return self._rows(await db.wait(execute(self._pgconn)))
         except TimeoutError:
             self._pgconn.finish()
@@ -81,19 +81,19 @@ class Statements:
 
     def _find(
         self, statement: bytes, arguments: Sequence[Any]
-    ) -> tuple[bytes | None, tuple[int, ...], Sequence[Any]]:
+    ) -> tuple[bytes | None, tuple[int, ...], Sequence[Any], Sequence[Format]]:
         transformer = self._transformer
         values = transformer.dump_sequence(arguments, [PyFormat.BINARY] * len(arguments))
         types = transformer.types or ()
-        return self._names.get((statement, types)), types, values
+        # What has no type of its own, such as an empty list, is sent as text.
+        formats = transformer.formats or ()
+        return self._names.get((statement, types)), types, values, formats
 
     def _new_name(self) -> bytes:
         return b"gradelog_%d" % len(self._names)
 
-    def _send(self, name: bytes, values: Sequence[Any]) -> None:
-        self._pgconn.send_query_prepared(
-            name, values, [Format.BINARY] * len(values), result_format=Format.BINARY
-        )
+    def _send(self, name: bytes, values: Sequence[Any], formats: Sequence[Format]) -> None:
+        self._pgconn.send_query_prepared(name, values, formats, result_format=Format.BINARY)
 
     def _exchange(self, deadline: float) -> list[PGresult]:
         """Read all results of what was sent."""

@@ -40,11 +40,17 @@ def _refused(*statuses: int) -> dict[int, Answers]:
 
 
 def _read(
-    path: str, handler: Any, operation_id: str, summary: str, schema: Any, *parameters: Parameter
+    path: str,
+    handler: Any,
+    operation_id: str,
+    summary: str,
+    schema: Any,
+    *parameters: Parameter,
+    prefix: str = PREFIX,
 ) -> Operation:
     return Operation(
         method="GET",
-        path=PREFIX + path,
+        path=prefix + path,
         handler=handler,
         operation_id=operation_id,
         tag=TAG,
@@ -105,6 +111,14 @@ OPERATIONS: Final = (
         "Say whether a course uses cohorts.",
         schemas.CohortSettings,
         body=schemas.CohortSettings,
+    ),
+    _read(
+        _COURSE + "/cohorts/",
+        cohorts.get_cohorts_as_object,
+        "listCohorts",
+        "The cohorts of a course, where and as older front ends ask for them.",
+        schemas.CohortList,
+        prefix="",
     ),
     _read(
         _COURSE + "/cohorts/",

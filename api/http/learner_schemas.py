@@ -186,6 +186,12 @@ class Cohort(Closed):
     group_id: int | None
 
 
+class CohortList(Closed):
+    """All cohorts of a course, as older front ends read them."""
+
+    cohorts: list[Cohort]
+
+
 class CohortPage(Closed):
     """A part of the cohorts of a course."""
 

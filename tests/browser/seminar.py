@@ -94,7 +94,9 @@ def publish(school: School, **more: Any) -> None:
     blocks = a_course(
         {name: (kind, problems) for name, (_, kind, problems) in ASSIGNMENTS.items()}, COURSE_ID
     )
-    titles = {key("sequential", name, COURSE_ID): title for name, (title, *_) in ASSIGNMENTS.items()}
+    titles = {
+        key("sequential", name, COURSE_ID): title for name, (title, *_) in ASSIGNMENTS.items()
+    }
     for block in blocks:
         block["display_name"] = titles.get(block["usage_key"], block["display_name"])
     modes = [{"slug": "audit", "name": "Audit"}, {"slug": "verified", "name": "Verified"}]
@@ -124,24 +126,18 @@ def fill(school: School) -> None:
         school.run(lambda u=username: learners.grant_role(u, "staff", course_id=COURSE_ID))
     school.enroll(ASSISTANT, COURSE_ID)
     for user_id in (people[TEACHER], people[STRANGER]):
-        school.run(
-            lambda u=user_id: sessions.set_password(u, PASSWORD, at=datetime.now(UTC))
-        )
+        school.run(lambda u=user_id: sessions.set_password(u, PASSWORD, at=datetime.now(UTC)))
     names: list[str] = []
     for number in range(LEARNERS):
         first, last = FIRST[number % len(FIRST)], LAST[(number * 7) % len(LAST)]
         username = f"{first[0]}{last}{number}".lower().replace("í", "i")
         names.append(username)
-        school.register(
-            username, full_name=f"{first} {last}", email=f"{username}@students.example"
-        )
+        school.register(username, full_name=f"{first} {last}", email=f"{username}@students.example")
         school.enroll(username, COURSE_ID, "verified" if number % 3 else "audit")
     for cohort, members in (("Monday", names[0::2]), ("Thursday", names[1::2])):
         done = school.run(lambda c=cohort: learners.create_cohort(COURSE_ID, c))
         cohort_id = done.value.cohort_id
-        school.run(
-            lambda i=cohort_id, m=members: learners.assign_to_cohort(COURSE_ID, i, m)
-        )
+        school.run(lambda i=cohort_id, m=members: learners.assign_to_cohort(COURSE_ID, i, m))
     school.run(lambda: _hand_in(school, names, chance))
 
 
