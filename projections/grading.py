@@ -29,8 +29,8 @@ from domain.grades.learner_grades import (
     GradesCalculated,
     learner_grades_stream,
 )
-from domain.grades.regrading import CourseVersion, Lens, Regraded, regrade
-from domain.grades.structure import Subsection, Viewer
+from domain.grades.regrading import CourseVersion, Lenses, Regraded, regrade
+from domain.grades.structure import Subsection
 from projections import positions
 from projections.bulk import collector_paused, execute, fetch
 from projections.gradebook import Gradebook, inputs, marks
@@ -206,12 +206,8 @@ class Grader:
         while not positions.try_lock(db, LOCK, self._schema):
             if stop.wait(STANDBY):
                 return
-        db.execute(sql.SQL("SET search_path = {}, pg_catalog").format(sql.Identifier(self._schema)))
+        self.take_over(db)
         logger.info("grader works")
-        self._courses.clear()
-        self._again.clear()
-        self._ahead.clear()
-        self._read, self._recorded_at = fetch(db, _PROGRESS)[0]
         namespace: int | None = None
         pause = SHORTEST_PAUSE
         with selectors.DefaultSelector() as selector:
@@ -229,6 +225,14 @@ class Grader:
                     continue
                 pause = min(pause * PAUSE_GROWTH, LONGEST_PAUSE)
                 selector.select(pause)
+
+    def take_over(self, db: Connection[Row]) -> None:
+        """Go on where the last grader has noted that it was; nobody else may grade."""
+        db.execute(sql.SQL("SET search_path = {}, pg_catalog").format(sql.Identifier(self._schema)))
+        self._courses.clear()
+        self._again.clear()
+        self._ahead.clear()
+        self._read, self._recorded_at = fetch(db, _PROGRESS)[0]
 
     # --- one step ---------------------------------------------------------------------------
 
@@ -347,7 +351,7 @@ class Grader:
             {key: None if tasks[key].whole else _items(found) for key, found in touched.items()},
             {course_id: course.version.structure for course_id, course in open_courses.items()},
         )
-        lenses = _Lenses(now)
+        lenses = Lenses(now)
         appends: dict[Key, Append] = {}
         for key, subsections in touched.items():
             task, learner, course = tasks[key], learners[key], open_courses[key[0]]
@@ -355,7 +359,7 @@ class Grader:
                 continue
             known = inputs.known_of(learner, course.ordinals)
             found = regrade(
-                lenses.of(course, learner.viewer),
+                lenses.of(course.version, learner.viewer),
                 known,
                 subsections,
                 scores[key],
@@ -394,24 +398,6 @@ class Grader:
                 self.figures.conflicts += 1
                 failed.append(key)
         return failed
-
-
-class _Lenses:
-    """What learners see, once for all who see the same."""
-
-    def __init__(self, now: datetime) -> None:
-        self._now = now
-        self._of: dict[tuple[object, ...], Lens] = {}
-
-    def of(self, course: GradedCourse, viewer: Viewer) -> Lens:
-        version = course.version
-        seen: tuple[object, ...] = (version.course_id,)
-        if not version.structure.uniform:
-            seen += (viewer.is_staff, *sorted((p, *sorted(g)) for p, g in viewer.groups.items()))
-        found = self._of.get(seen)
-        if found is None:
-            found = self._of[seen] = Lens(version, viewer, self._now)
-        return found
 
 
 def _touched(course: CourseVersion, task: _Task) -> list[Subsection]:

@@ -22,7 +22,7 @@ from domain.grades.learner_grades import (
     learner_grades_stream,
 )
 from domain.grades.problem_state import ProblemState, ProblemStateSaved, problem_state_stream
-from domain.grades.regrading import CourseVersion, Known, Lens, as_stored, from_stored
+from domain.grades.regrading import CourseVersion, Known, Lens, Lenses, as_stored, from_stored
 from domain.grades.scores import Override, Totals, filled_override
 from domain.grades.structure import Viewer
 
@@ -127,12 +127,12 @@ class Grades(Application):
 
         Source: Open edX LMS, ``grades.api.override_subsection_grade``.
         """
+        lenses = Lenses(self._clock())
 
         def command(request: OverrideRequest) -> Command[SubsectionOverrideApplied]:
             async def decide(work: Work) -> SubsectionOverrideApplied:
-                return await self._override(
-                    work, course, request, system, changed_by, changed_by_id
-                )
+                lens = lenses.of(course, request.viewer)
+                return await self._override(work, lens, request, system, changed_by, changed_by_id)
 
             ids = (IdWanted(HISTORY_IDS), IdWanted(OVERRIDE_IDS), IdWanted(GRADE_IDS))
             return Command(decide, ids=ids)
@@ -181,7 +181,7 @@ class Grades(Application):
                 changed_by_id=changed_by_id,
                 previous=found.components(),
             )
-            self._recalculate(learner, course, viewer, user_id, [])
+            self._recalculate(learner, Lens(course, viewer, self._clock()), user_id, [])
             return event
 
         return await self._execute([stream_id], Command(decide), provenance=provenance)
@@ -205,12 +205,13 @@ class Grades(Application):
     async def _override(
         self,
         work: Work,
-        course: CourseVersion,
+        lens: Lens,
         request: OverrideRequest,
         system: str,
         changed_by: str | None,
         changed_by_id: int | None,
     ) -> SubsectionOverrideApplied:
+        course = lens.course
         user_id, usage_key = request.user_id, request.usage_key
         subsection = course.structure.by_key.get(usage_key)
         if subsection is None:
@@ -221,7 +222,6 @@ class Grades(Application):
         if learner is None:
             learner = work.add(LearnerGrades.empty(stream_id, now))
         stored = learner.records.get(usage_key)
-        lens = Lens(course, request.viewer, now)
         record = [*lens.zero(subsection), None] if stored is None else from_stored(stored)
         before = learner.overrides.get(usage_key)
         history_id = await work.take_id(HISTORY_IDS)
@@ -250,21 +250,18 @@ class Grades(Application):
             previous=None if before is None else before.components(),
         )
         new = [] if stored is not None else [as_stored(usage_key, record)]
-        self._recalculate(learner, course, request.viewer, user_id, new, lens)
+        self._recalculate(learner, lens, user_id, new)
         return event
 
     def _recalculate(
         self,
         learner: LearnerGrades,
-        course: CourseVersion,
-        viewer: Viewer,
+        lens: Lens,
         user_id: int,
         new: list[dict[str, Any]],
-        lens: Lens | None = None,
     ) -> None:
         """Record the course grade that records and overrides make now, if it is another."""
-        now = self._clock()
-        lens = lens or Lens(course, viewer, now)
+        now, course = self._clock(), lens.course
         known = known_of(learner)
         records = {**known.records, **{r["usage_key"]: from_stored(r) for r in new}}
         grade = lens.course_grade(records, known.overrides)

@@ -5,13 +5,12 @@ import shlex
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 from urllib.parse import quote, urlencode
 
 import typer
 
 from infra.cli.output import (
-    Advance,
     Json,
     out,
     print_json,
@@ -22,13 +21,20 @@ from infra.cli.output import (
 from infra.cli.serving import Host, Port
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
+    from domain.grades.regrading import CourseVersion
     from domain.submissions.fields import StudentItemKey
-    from infra.demo import Step
+    from infra.demo.decisions import Decision
+    from infra.demo.running import Demonstration
+    from infra.demo.work import Step
+    from infra.log.postgres_log import PostgresLog
     from infra.settings import Settings
+    from infra.vault import Vault
     from projections.score_history import ScoreChange
     from projections.submissions import Submission
+
+T = TypeVar("T")
 
 TOP: Final = 10
 SHOWN_CHARACTERS: Final = 60
@@ -58,23 +64,26 @@ def demo(
     port: Port = None,
     no_serve: Annotated[bool, typer.Option("--no-serve", help="End after showing.")] = False,
     development: Annotated[
-        bool, typer.Option("--development", help="Let whoever opens /login be anybody.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            help="Let whoever opens /login be anybody; without a word only if the database is"
+            " the embedded one and nobody but this machine is listened to."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make a course with weeks of work in it, show it, and serve it."""
     from infra.cli.serving import answer, listening, projector
-    from infra.settings import in_development, jwt_secret, read_settings
+    from infra.settings import jwt_secret, read_settings
 
-    settings = in_development(read_settings()) if development else read_settings()
+    settings = _development(read_settings(), host, development)
     with ExitStack() as stack:
         listener, secret = None, None
         if not no_serve:
             listener = stack.enter_context(listening(settings, host, port, next_free=True))
             secret = jwt_secret(settings)
 
-        from infra.cli.catching_up import wait_for_read_models
-        from infra.demo import plan
+        from infra.demo.work import plan
         from infra.logging import configure
         from infra.main import database
 
@@ -82,18 +91,7 @@ def demo(
         dsn = stack.enter_context(database(settings))
         stack.enter_context(projector(quiet=True))
         steps = plan()
-        began = time.monotonic()
-        with progress("simulating six weeks", len(steps), "steps") as advance:
-            before, after = _carried_out(settings, dsn, steps, advance)
-        stored = time.monotonic()
-        wait_for_read_models(dsn)
-        figures = {
-            "events added": after - before,
-            "seconds": round(stored - began, 2),
-            "events/s": round((after - before) / (stored - began), 1),
-            "read models caught up after (s)": round(time.monotonic() - stored, 2),
-            "events in the log": after,
-        }
+        figures = _carried_out(settings, dsn, steps)
         shown = _asked(settings, dsn, steps)
         _show(shown, figures, as_json=as_json)
         if listener is None:
@@ -106,34 +104,108 @@ def demo(
                 address,
                 _token(settings, secret),
                 shown,
-                development=development,
+                development=settings.development,
                 as_json=as_json,
             ),
         )
 
 
-def _carried_out(
-    settings: "Settings", dsn: str, steps: "Sequence[Step]", advance: Advance
-) -> tuple[int, int]:
-    """Carry out the plan; return the ends of the log before and after."""
+def _development(settings: "Settings", host: str | None, wanted: bool | None) -> "Settings":
+    """The settings, with people who choose whom to be where that does no harm."""
+    from infra.settings import SettingsError, in_development, refuse_exposed_development
+
+    if wanted or (wanted is None and settings.database_url is None):
+        found = in_development(settings)
+        try:
+            refuse_exposed_development(found, settings.host if host is None else host)
+        except SettingsError:
+            if wanted:
+                raise
+        else:
+            return found
+    return settings
+
+
+def _carried_out(settings: "Settings", dsn: str, steps: "Sequence[Step]") -> dict[str, Any]:
+    """Carry out what is left of the demonstration; wait until it can be read. Figures."""
+    from infra.cli.catching_up import wait_for_grades
+    from infra.demo.course import COURSE
+    from infra.demo.decisions import decisions
+    from infra.demo.running import Demonstration
+
+    def run(work: "Callable[[Demonstration, PostgresLog], Awaitable[T]]") -> T:
+        return _in_loop(settings, dsn, lambda log, vault: work(Demonstration(log, vault), log))
+
+    began = time.monotonic()
+    all_decisions = decisions(steps)
+    before, left = run(lambda demo, log: _standing(demo, log, all_decisions))
+    if left:
+        run(lambda demo, _: demo.publish())
+        # Before anybody is in the course, so that it is graded anew for nobody.
+        wait_for_grades(dsn, [COURSE])
+        run(lambda demo, _: demo.enroll())
+    with progress("simulating six weeks", len(steps), "steps") as advance:
+        run(lambda demo, _: demo.work(steps, advance))
+    worked = time.monotonic()
+    wait_for_grades(dsn, [COURSE])
+    graded = time.monotonic()
+    if left:
+        version = _course_version(settings, dsn)
+        run(lambda demo, _: demo.decide(version, left))
+        wait_for_grades(dsn, [COURSE])
+    after = run(lambda _, log: log.head())
+    return {
+        "events added": after - before,
+        "events in the log": after,
+        "seconds": round(time.monotonic() - began, 2),
+        "all grades recorded after the last score within (s)": round(graded - worked, 2),
+    }
+
+
+async def _standing(
+    demonstration: "Demonstration", log: "PostgresLog", decisions: "Sequence[Decision]"
+) -> "tuple[int, list[Decision]]":
+    """The end of the log, and what is not decided yet: nothing when all else is done, too."""
+    return await log.head(), await demonstration.left(decisions)
+
+
+def _in_loop(
+    settings: "Settings", dsn: str, work: "Callable[[PostgresLog, Vault], Awaitable[T]]"
+) -> T:
+    """Do some work on the log in an event loop."""
     import uvloop
 
-    from domain.submissions.application import Submissions
-    from infra.demo import carry_out, simulated_now
     from infra.log.postgres_log import PostgresLog
     from infra.settings import master_key
     from infra.vault import Vault
 
-    async def run() -> tuple[int, int]:
+    async def run() -> T:
         log = PostgresLog(dsn, timeout=settings.append_timeout, queue=settings.log_queue)
         vault = Vault(dsn, master_key=master_key(settings), timeout=settings.append_timeout)
         try:
-            before = await log.head()
-            await carry_out(Submissions(log, simulated_now, vault), log, steps, advance)
-            return before, await log.head()
+            return await work(log, vault)
         finally:
             await vault.close()
             await log.close()
+
+    return uvloop.run(run())
+
+
+def _course_version(settings: "Settings", dsn: str) -> "CourseVersion":
+    """The course as it stands."""
+    import uvloop
+
+    from api.http.grades.bulk_update import course_version
+    from api.http.grades.content import read_content
+    from infra.demo.course import COURSE
+    from infra.main import open_backend
+    from projections.gradebook.queries import course_by_id
+
+    async def run() -> "CourseVersion":
+        async with open_backend(settings, dsn) as backend:
+            row = (await backend.reads.ask(course_by_id(COURSE), latest=True)).value
+            assert row is not None
+            return course_version(read_content(row))
 
     return uvloop.run(run())
 
@@ -142,7 +214,8 @@ def _asked(settings: "Settings", dsn: str, steps: "Sequence[Step]") -> Shown:
     import uvloop
 
     from domain.submissions.application import answer_context, reason_context
-    from infra.demo import COURSE, SHOWN, showcase
+    from infra.demo.course import COURSE, SHOWN
+    from infra.demo.work import showcase
     from infra.main import open_backend
     from projections.score_history import score_changes_of_student_item
     from projections.submissions import submissions_by_uuids, submissions_of_item, top_submissions
@@ -186,7 +259,8 @@ def _asked(settings: "Settings", dsn: str, steps: "Sequence[Step]") -> Shown:
 
 
 def _show(shown: Shown, figures: dict[str, Any], *, as_json: bool) -> None:
-    from infra.demo import COURSE, LEARNERS, SHOWN
+    from infra.demo.course import COURSE, SHOWN
+    from infra.demo.people import LEARNERS
 
     if as_json:
         print_json(
@@ -259,24 +333,36 @@ def _invite(
     address: str, token: str | None, shown: Shown, *, development: bool, as_json: bool
 ) -> None:
     """Say where to go and what to type. Whole lines: they are made to be pasted."""
+    from infra.demo.course import COURSE
+    from infra.demo.people import INSTRUCTOR
+
     commands = _commands(address, token, shown) if token else []
+    gradebook = f"{address}/gradebook/{COURSE}/"
     if as_json:
-        print_json({"address": address, "token": token, "commands": commands})
+        print_json(
+            {"address": address, "token": token, "commands": commands, "gradebook": gradebook}
+        )
         return
     typer.echo(f"\nserving on {address}; the description of all routes is at {address}/docs")
-    if development:
-        typer.echo(f"whoever opens {address}/login may be anybody who is registered")
     if token is None:
         typer.echo("tokens are signed by whoever holds the keys of GRADELOG_JWKS_URL")
-        return
-    typer.echo(f"\ntoken of {DEMONSTRATOR}, global staff, for a day:\n{token}\n\ntry:")
+    else:
+        typer.echo(f"\ntoken of {DEMONSTRATOR}, global staff, for a day:\n{token}\n\ntry:")
     for command in commands:
         typer.echo(f"\n{command}")
+    typer.echo(f"\nthe gradebook, for people:\n{gradebook}")
+    if development:
+        typer.echo(f"sign in as {INSTRUCTOR} with a click: on this machine anybody may be anybody")
+    else:
+        typer.echo(
+            f"sign in as {INSTRUCTOR}, after: gradelog user password {INSTRUCTOR}"
+            " (or start the demo with --development)"
+        )
 
 
 def _commands(address: str, token: str, shown: Shown) -> list[str]:
     """The top list, a history, and a score of one's own."""
-    from infra.demo import COURSE, SHOWN
+    from infra.demo.course import COURSE, SHOWN
 
     api = f"{address}/api/submissions/v1"
     item = {"course_id": COURSE, "item_id": SHOWN.item_id, "item_type": SHOWN.item_type}

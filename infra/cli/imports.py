@@ -78,9 +78,9 @@ def oulad(
     with database(settings) as dsn, projector(quiet=True):
         head = _head(dsn)
         report = _published(settings, dsn, dataset)
-        if report.courses:
-            # Whoever comes to a course before it is looked at would be graded with it.
-            wait_for_grades(dsn, [course.course_id for course in dataset.courses])
+        # A course that is new is graded as a whole: now, as nobody is in it yet who would get
+        # a grade without having done anything.
+        wait_for_grades(dsn, [course.course_id for course in dataset.courses])
         with progress("importing", total, "rows") as advance:
             if count == 1:
                 report.add(_imported(settings, dsn, dataset, advance, (0, 1)))

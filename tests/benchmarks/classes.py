@@ -27,8 +27,7 @@ from domain.grades.learner_grades import (
     learner_grades_stream,
 )
 from domain.grades.policy import read_policy
-from domain.grades.regrading import CourseVersion, Lens, Recorded, as_stored
-from domain.grades.scores import Totals
+from domain.grades.regrading import CourseVersion, Lens, as_stored
 from domain.grades.structure import Viewer, read_structure
 from domain.learners.cohort import CohortCreated, cohort_stream
 from domain.learners.enrollment import LearnerEnrolled, enrollment_stream
@@ -87,7 +86,7 @@ def policy(homework: float = 0.4) -> dict[str, Any]:
 
 @dataclass
 class Class:
-    """A course of as many learners as its name says, users 1, 2, 3, …"""
+    """A course whose learners are the users from 1 on."""
 
     size: int
     subsections: int = 40
@@ -126,8 +125,8 @@ def username(user_id: int) -> str:
 
 def points(user_id: int, number: int) -> int | None:
     """What a learner has in a subsection, the same in every run; None: nothing was handed in."""
-    value = (user_id * 7919 + number * 104729 + user_id * number) % 113
-    return None if value > FULL else value
+    ability, luck = user_id * 7919 % 101, (user_id * 104729 + number * 7907) % 113
+    return None if luck > FULL else (2 * ability + luck) // 3
 
 
 # --- events -----------------------------------------------------------------------------------
@@ -223,7 +222,7 @@ def grades(of: Class, weights: Mapping[str, Any]) -> Iterator[Event]:
     cells = [of.cell(number) for number in range(of.subsections)]
     for user_id in range(1, of.size + 1):
         found = {
-            cells[number]: Recorded(Totals(float(earned), FULL, float(earned), FULL), first)
+            cells[number]: [float(earned), float(FULL), float(earned), float(FULL), first]
             for number in range(of.subsections)
             if (earned := points(user_id, number)) is not None
         }
@@ -333,7 +332,7 @@ def store(dsn: str, *several: Iterable[Event]) -> None:
 
 
 def store_users(dsn: str, count: int) -> None:
-    """Register users 1, 2, 3, …"""
+    """Register the users from 1 on."""
 
     async def run() -> None:
         log, vault = PostgresLog(dsn, timeout=120), Vault(dsn, timeout=120)

@@ -74,16 +74,16 @@ class Reader:
         return (time.perf_counter() - begin) / len(places) * 1000
 
     def tag(self, path: str) -> str:
-        response = httpx.get(self._server.url + path, headers=self._server.headers)
+        """What the answer is known by, to callers of the same host as the load generator."""
+        headers = {**self._server.headers, "Host": "localhost"}
+        response = httpx.get(self._server.url + path, headers=headers)
         return str(response.headers["etag"])
 
     def latency(self, name: str, of: str, most: float | None = None) -> Figure:
         """The p99 of each sample that was taken under a name."""
         target = f"under {most:.0f}" if most else ""
         note = f"p50 {percentile(self.p50[of], 0.5):.1f}"
-        return Figure(
-            f"{name}, p99", "ms", target, at_most=most, samples=self.p99[of], note=note
-        )
+        return Figure(f"{name}, p99", "ms", target, at_most=most, samples=self.p99[of], note=note)
 
 
 def measure(settings: Settings) -> Iterator[Figure]:
@@ -164,9 +164,7 @@ def of_filters(settings: Settings, reader: Reader, of: Class) -> Iterator[Figure
     def by_assignment() -> str:
         low, high = between()
         cell = of.cell(random.randrange(of.subsections))
-        return gradebook(
-            of, assignment=cell, assignment_grade_min=low, assignment_grade_max=high
-        )
+        return gradebook(of, assignment=cell, assignment_grade_min=low, assignment_grade_max=high)
 
     def by_cohort() -> str:
         return gradebook(of, cohort_id=random.choice(of.cohort_ids))

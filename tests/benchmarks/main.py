@@ -21,7 +21,16 @@ from rich.table import Table
 from infra.logging import hand_over
 from infra.main import database
 from infra.settings import read_settings
-from tests.benchmarks import appending, commands, importing, over_http, projecting, reading
+from tests.benchmarks import (
+    appending,
+    commands,
+    gradebook,
+    grading,
+    importing,
+    over_http,
+    projecting,
+    reading,
+)
 from tests.benchmarks.harness import Figure, Settings
 
 SUITES: Final[dict[str, Callable[[Settings], Iterator[Figure]]]] = {
@@ -30,6 +39,8 @@ SUITES: Final[dict[str, Callable[[Settings], Iterator[Figure]]]] = {
     "http": over_http.measure,
     "project": projecting.measure,
     "read": reading.measure,
+    "gradebook": gradebook.measure,
+    "grading": grading.measure,
     "import": importing.measure,
 }
 
@@ -61,13 +72,14 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def describe(dsn: str) -> dict[str, object]:
-    """What the figures were measured on."""
+    """What the figures were measured on, and how much else the machine has had to do."""
     with psycopg.connect(dsn) as db:
         server = db.info.server_version
     return {
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "postgresql": f"{server // 10000}.{server % 10000}",
+        "load": " ".join(f"{load:.1f}" for load in os.getloadavg()),
     }
 
 

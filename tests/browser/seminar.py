@@ -40,13 +40,15 @@ POLICY: Mapping[str, Any] = {
     "cutoffs": {"A": 0.85, "B": 0.7, "C": 0.55},
 }
 FIRST = (
-    "Amina Bo Carla Dmitri Elif Fatou Gustav Hana Ines Jonas Kenji Lena Mateus Noor Olga Paulo"
-    " Quynh Rosa Sven Tariq Ulla Vera Wanja Xenia Yusuf Zofia"
-).split()
+    "Amina", "Bo", "Carla", "Dmitri", "Elif", "Fatou", "Gustav", "Hana", "Ines", "Jonas",
+    "Kenji", "Lena", "Mateus", "Noor", "Olga", "Paulo", "Quynh", "Rosa", "Sven", "Tariq",
+    "Ulla", "Vera", "Wanja", "Xenia", "Yusuf", "Zofia",
+)  # fmt: skip
 LAST = (
-    "Adeyemi Berg Costa Dahl Eriksen Fischer García Haddad Ivanova Jansen Kowalska Lindqvist"
-    " Moreau Nakamura Ortiz Petrov Quist Rossi"
-).split()
+    "Adeyemi", "Berg", "Costa", "Dahl", "Eriksen", "Fischer", "García", "Haddad", "Ivanova",
+    "Jansen", "Kowalska", "Lindqvist", "Moreau", "Nakamura", "Ortiz", "Petrov", "Quist",
+    "Rossi",
+)  # fmt: skip
 LEARNERS = 62
 
 

@@ -1,6 +1,7 @@
 """The tour of the README is true: its commands are run and print what it shows."""
 
 import contextlib
+import itertools
 import os
 import re
 import signal
@@ -24,8 +25,10 @@ def steps() -> Iterator[tuple[str, str]]:
     """Each command of the console blocks with what it is shown to print."""
     for block in blocks("console"):
         for step in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-            command, _, output = step.partition("\n")
-            yield command, output
+            first, *more = step.splitlines()
+            output = list(itertools.dropwhile(lambda line: line.startswith("> "), more))
+            command = [first, *(line[2:] for line in more[: len(more) - len(output)])]
+            yield "\n".join(command), "\n".join(output)
 
 
 def pattern(output: str) -> re.Pattern[str]:
@@ -68,11 +71,16 @@ def test_the_tour_prints_what_it_shows(home: dict[str, str]) -> None:
     with demo(home) as output:
         address = re.search(r"serving on (http://\S+?);", output)[1]
         token = re.search(r"^(ey\S+)$", output, re.MULTILINE)[1]
-        item = re.search(r"^ITEM=.*$", README, re.MULTILINE)[0]
-        script = f"API={address}/api/submissions/v1\nAUTH='Authorization: JWT {token}'\n{item}\n"
+        (names,) = (block for block in blocks("sh") if "ITEM=" in block)
+        script = f"SITE={address}\nAUTH='Authorization: JWT {token}'\n{names}"
         script += "".join(f"{command}\necho {MARK}\n" for command, _ in steps())
         done = subprocess.run(
-            ["bash", "-euc", script], capture_output=True, text=True, timeout=60, check=True
+            ["bash", "-euc", script],
+            cwd=home["GRADELOG_HOME"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
         )
     printed = done.stdout.replace("\r", "").split(MARK)
     for (command, expected), output in zip(steps(), printed, strict=False):

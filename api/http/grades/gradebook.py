@@ -3,8 +3,8 @@
 A page is a megabyte, so nothing of it is looked at twice. Its tag stands for the last change
 of the course and for what was asked; the position of that change is read before the rows, so
 rows may be newer than their tag but never older: who holds a tag that still stands has all
-that there is. Counts and rows are asked for side by side; a learner who comes in between is
-in one and not yet in the other.
+that there is. The counts are as old as the course or as new as the rows: a learner who comes
+in between may be in one and not yet in the other.
 """
 
 import asyncio

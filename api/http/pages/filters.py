@@ -44,6 +44,11 @@ class FilterForm:
     where: LearnerFilter = field(default_factory=LearnerFilter)
 
     @property
+    def everybody(self) -> LearnerFilter:
+        """Whom an empty form shows; with staff if they are asked for."""
+        return LearnerFilter(without_any_role=self.where.without_any_role)
+
+    @property
     def in_points(self) -> bool:
         """Whether cells show points instead of percentages."""
         return self.typed[SHOW] == POINTS

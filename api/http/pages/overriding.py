@@ -19,6 +19,7 @@ from domain.application import Done
 from domain.errors import DomainError
 from domain.grades.application import GRADEBOOK, OverrideRequest
 
+NOT_SAVED: Final = "Nothing was saved."
 CHANGED: Final = (
     "Somebody changed this grade since you opened the page. Nothing was saved:"
     " look at the history below and send it again if it still holds."
@@ -33,8 +34,8 @@ async def change_cell(call: Call) -> Response:
     typed = Typed(
         form.get("points", "").strip(), form.get("reason", "").replace("\r\n", "\n").strip()
     )
-    if (blocked := cell.blocked(call.now())) is not None:
-        return await render(call, cell, status=403, typed=typed, errors={"": blocked})
+    if cell.blocked(call.now()) is not None:  # the page says why
+        return await render(call, cell, status=403, typed=typed, errors={"": NOT_SAVED})
     errors = {} if removing else _errors(typed)
     if errors:
         return await render(call, cell, status=400, typed=typed, errors=errors)

@@ -45,10 +45,10 @@ async def show_gradebook(call: Call) -> Response:
     form = filters.read_form(query, content, cohorts)
     page = replace(read_page(query), size=form.page_size)
     rows: list[LearnerGradesRow] = []
-    more, counts = False, None
+    more, counts = False, (0, 0)
     if not form.errors:
         bounds = page.bounds
-        found, counted = await asyncio.gather(
+        found, *counted = await asyncio.gather(
             ask(
                 call,
                 queries.learners_page(
@@ -59,10 +59,14 @@ async def show_gradebook(call: Call) -> Response:
                     limit=bounds.limit,
                 ),
             ),
-            ask(call, queries.learner_counts(content.course_id, form.where)),
+            # Of how many is said without those whom nobody asked for: the staff of the course.
+            *(
+                ask(call, queries.learner_counts(content.course_id, where))
+                for where in (form.where, form.everybody)
+            ),
         )
         rows, more = page.cut(found.value)
-        counts = counted.value
+        counts = (counted[0].value.filtered, counted[1].value.filtered)
     here = path(call, content.course_id)
     return html(
         call,

@@ -10,7 +10,6 @@ import pytest
 from tests.infra.cli.support import ROOT, Cli, eventually, lines
 from tests.infra.imports import oulad
 
-
 # Nobody has two results in one course: how many calculations those take is a matter of time.
 ROWS = [row.replace("1757,11391", "1757,28500") for row in oulad.ROWS]
 EVENTS = 34

@@ -61,6 +61,7 @@ def compare_counts(
     graded = sum(e.percent is not None for e in expected.values())
     # A learner's results lie together, so hardly anybody is graded more than once.
     assert graded <= types["grades.GradesCalculated"] < 2 * graded
+    assert stats["learners"] == len({row["id_student"] for row in rows})
     assert stats["items"] == len({row["id_assessment"] for row in rows})
     total = sum(
         event["data"]["points_earned"]

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -244,8 +245,6 @@ def test_rights_and_frozen_come_before_the_body(room: Classroom) -> None:
 
 
 def test_a_month_after_the_end_of_a_course_is_not_frozen_yet(room: Classroom) -> None:
-    from datetime import UTC, datetime, timedelta
-
     end = datetime.now(UTC) - timedelta(days=29)
     room.publish(end=end, flags={"freeze_after_end": True})
     room.teacher.gradebook()

@@ -151,12 +151,11 @@ def test_refusals(worked: Classroom) -> None:
 def test_too_many_requests(worked: Classroom) -> None:
     path = f"/submission_history/{worked.course_id}/"
     busy = worked.caller("busy", staff=True)
-    answers = [busy.send("GET", path) for _ in range(125)]
-    refused = [answer for answer in answers if answer.status_code == 429]
-    assert refused
-    assert problem(refused[0])[1] is None
-    seconds = refused[0].headers["Retry-After"]
-    assert refused[0].json()["developer_message"] == (
+    answers = (busy.send("GET", path) for _ in range(2000))
+    refused = next(answer for answer in answers if answer.status_code == 429)
+    assert problem(refused)[1] is None
+    seconds = refused.headers["Retry-After"]
+    assert refused.json()["developer_message"] == (
         f"Request was throttled. Expected available in {seconds} seconds."
     )
     assert worked.caller("other", staff=True).send("GET", path).status_code == 200

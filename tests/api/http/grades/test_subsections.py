@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from domain.grades.structure import Viewer
 from tests.api.http.grades.classroom import Classroom, an_override, problem
 
 UNAVAILABLE = "Cannot override subsection grade: subsection is not available for target learner."
@@ -111,8 +112,6 @@ def test_an_override_that_is_gone_has_no_history(physics: Classroom) -> None:
     physics.teacher.gradebook()
     physics.teacher.bulk(an_override(ann, cell, earned_graded_override=1))
     version = physics.school.version(physics.course_id)
-    from domain.grades.structure import Viewer
-
     grades = physics.school.backend.grades
     physics.school.run(
         lambda: grades.remove_override(version, ann, cell, Viewer({}), system="PROCTORING")
