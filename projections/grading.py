@@ -48,6 +48,9 @@ BATCH: Final = 5000
 CHUNK: Final = 250
 """Learners of a course that are graded anew between two notes of progress."""
 
+AT_A_TIME: Final = 1000
+"""Learners whose scores are in memory together."""
+
 FREEZE_AFTER: Final = timedelta(days=30)
 SHORTEST_PAUSE: Final = 0.002
 LONGEST_PAUSE: Final = 0.05
@@ -65,6 +68,12 @@ _STANDING: Final = """
 SELECT m.position, m.state, n.oid FROM gradelog.read_models m
 JOIN pg_catalog.pg_namespace n ON n.nspname = m.schema WHERE m.schema = %b
 """
+# A rebuild may put new tables under the name between two statements of one snapshot, in which
+# they are not filled yet. The name is looked up in the catalogue as it is, not in the snapshot's.
+_SAME: Final = """
+SELECT to_regnamespace(%b)::oid = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = %b)
+"""
+_HEAD: Final = "SELECT coalesce(max(position), 0) FROM gradelog.events"
 _PROGRESS: Final = "SELECT position, recorded_at_position FROM gradelog.grading_progress"
 _ADVANCE: Final = """
 UPDATE gradelog.grading_progress
@@ -115,29 +124,52 @@ class Figures:
 
 @dataclass(slots=True)
 class _Task:
-    """Why and how a learner is to be graded."""
+    """Why and how a learner is to be graded.
+
+    Attributes:
+        position: of the first event that makes it necessary.
+        items: problems that have other scores, and subsections that were overridden.
+        resets: those of the problems whose score was taken away.
+        whole: all subsections.
+        forced: record what was never attempted, too.
+        seen_anew: the same, of a learner who has a course grade already: another mode, cohort
+            or role shows other content.
+        overridden: the course grade at least.
+    """
 
     position: int
     items: set[str] = field(default_factory=set)
+    resets: set[str] = field(default_factory=set)
     whole: bool = False
     forced: bool = False
-    deleted: bool = False
-    if_graded: bool = False
-    """Only a learner who has a course grade already."""
+    seen_anew: bool = False
+    overridden: bool = False
 
     def add(self, mark: Mark) -> None:
         self.position = min(self.position, mark.position)
         if mark.reason == marks.LEARNER:
-            if not (self.items or self.whole):
-                self.if_graded = True
-            self.whole = self.forced = True
-            return
-        self.if_graded = False
-        if mark.item_id is None:
+            self.seen_anew = True
+        elif mark.item_id is None:
             self.whole = True
         else:
             self.items.add(mark.item_id)
-            self.deleted |= mark.reason == marks.RESET
+            if mark.reason == marks.RESET:
+                self.resets.add(mark.item_id)
+            self.overridden |= mark.reason == marks.OVERRIDE
+
+    def join(self, other: "_Task") -> None:
+        """Do what the other should have done, too."""
+        self.position = min(self.position, other.position)
+        self.items |= other.items
+        self.resets |= other.resets
+        self.whole |= other.whole
+        self.forced |= other.forced
+        self.seen_anew |= other.seen_anew
+        self.overridden |= other.overridden
+
+    @property
+    def of_everything(self) -> bool:
+        return self.whole or self.seen_anew
 
 
 class SchemaReplacedError(Exception):
@@ -258,19 +290,36 @@ class Grader:
                         task = tasks[key] = _Task(mark.position)
                     task.add(mark)
             for key in [key for key in tasks if self._ahead.get(key, 0) > applied]:
-                self._again[key] = tasks.pop(key)
+                self._put_off(key, tasks.pop(key))
             totals = {m.course_id: inputs.count_users(db, m.course_id) for m in requested}
             appends = self._calculate(db, tasks)
+            self._refuse_other_tables(db)
         for mark in requested:
             total = totals[mark.course_id]
             execute(db, _REQUEST, mark.course_id, mark.position, mark.reason, total)
-        self._again.update({key: tasks[key] for key in self._append(appends)})
+        for key in self._append(db, appends):
+            self._put_off(key, tasks[key])
         self.figures.marks += len(found)
         moved = end > self._read
         self._read = max(self._read, end)
         if moved or tasks:
             self._advance(db)
         return bool(found or appends)
+
+    def _put_off(self, key: Key, task: _Task) -> None:
+        """Come back to a learner when the gradebook knows what was recorded last."""
+        waiting = self._again.setdefault(key, task)
+        if waiting is not task:
+            waiting.join(task)
+
+    def _refuse_other_tables(self, db: Connection[Row]) -> None:
+        """Trust nothing that this snapshot showed if a rebuild has replaced the tables since.
+
+        Raises:
+            SchemaReplacedError: it has.
+        """
+        if not fetch(db, _SAME, self._schema, self._schema)[0][0]:
+            raise SchemaReplacedError
 
     def _ready(self, applied: int) -> dict[Key, _Task]:
         """What was put off and may be done now, that the gradebook has come so far."""
@@ -310,11 +359,12 @@ class Grader:
                 (course_id, user): _Task(position, whole=True, forced=forced) for user in ready
             }
             appends = self._calculate(db, tasks)
+            self._refuse_other_tables(db)
         if not users:
             execute(db, _FINISH, course_id, position)
             logger.info("course graded anew", course_id=course_id, reason=reason)
             return True
-        if not ready or self._append(appends):
+        if not ready or self._append(db, appends):
             # Somebody else was faster with one of them: the same learners once more, as
             # soon as the gradebook knows.
             return False
@@ -341,21 +391,40 @@ class Grader:
             course = open_courses.get(key[0])
             if course is not None:
                 subsections = _touched(course.version, task)
-                if subsections or task.whole:
+                if subsections or task.of_everything or task.overridden:
                     touched[key] = subsections
         if not touched:
             return {}
+        lenses = Lenses(now)
+        appends: dict[Key, Append] = {}
+        left = iter(touched.items())
+        while part := dict(itertools.islice(left, AT_A_TIME)):
+            appends |= self._regrade(db, tasks, part, open_courses, lenses, now)
+        return appends
+
+    def _regrade(
+        self,
+        db: Connection[Row],
+        tasks: Mapping[Key, _Task],
+        touched: Mapping[Key, list[Subsection]],
+        courses: Mapping[str, GradedCourse],
+        lenses: Lenses,
+        now: datetime,
+    ) -> dict[Key, Append]:
         learners = inputs.read_learners(db, touched)
         scores = inputs.read_scores(
             db,
-            {key: None if tasks[key].whole else _items(found) for key, found in touched.items()},
-            {course_id: course.version.structure for course_id, course in open_courses.items()},
+            {
+                key: None if tasks[key].of_everything else _items(found)
+                for key, found in touched.items()
+            },
+            {course_id: course.version.structure for course_id, course in courses.items()},
         )
-        lenses = Lenses(now)
         appends: dict[Key, Append] = {}
         for key, subsections in touched.items():
-            task, learner, course = tasks[key], learners[key], open_courses[key[0]]
-            if task.if_graded and not learner.has_course_grade:
+            task, learner, course = tasks[key], learners[key], courses[key[0]]
+            forced = task.forced or (task.seen_anew and learner.has_course_grade)
+            if not (forced or task.whole or task.items):
                 continue
             known = inputs.known_of(learner, course.ordinals)
             found = regrade(
@@ -363,12 +432,12 @@ class Grader:
                 known,
                 subsections,
                 scores[key],
-                forced=task.forced,
-                deleted=task.deleted,
+                forced=forced,
+                deleted=_subsections_of(course.version, task.resets),
             )
             self.figures.learners += 1
             if found is not None:
-                events = _events(key, learner, course.version, found, known.has_passed, task, now)
+                events = _events(key, learner, course.version, found, known.has_passed, forced, now)
                 appends[key] = (events, _provenance(task))
         return appends
 
@@ -382,7 +451,7 @@ class Grader:
             raise AssertionError("a subsection has no place in the records")
         return found
 
-    def _append(self, appends: Mapping[Key, Append]) -> list[Key]:
+    def _append(self, db: Connection[Row], appends: Mapping[Key, Append]) -> list[Key]:
         """Record; return the learners whose grades somebody else has changed meanwhile."""
         failed: list[Key] = []
         if not appends:
@@ -397,17 +466,29 @@ class Grader:
                 logger.info("grades were changed meanwhile", course_id=key[0], user_id=key[1])
                 self.figures.conflicts += 1
                 failed.append(key)
+        if failed:
+            # Before the gradebook shows what they were changed to, it would fail again.
+            head = int(fetch(db, _HEAD)[0][0])
+            self._ahead.update(dict.fromkeys(failed, head))
         return failed
 
 
 def _touched(course: CourseVersion, task: _Task) -> list[Subsection]:
-    if task.whole:
+    if task.of_everything:
         return list(course.structure.subsections)
+    return list(_subsections_of(course, task.items).values())
+
+
+def _subsections_of(course: CourseVersion, items: Iterable[str]) -> dict[str, Subsection]:
+    """The subsections that problems stand in, and those that are named themselves."""
+    structure = course.structure
     found: dict[str, Subsection] = {}
-    for item in task.items:
-        for subsection in course.structure.subsections_of.get(item, ()):
+    for item in items:
+        for subsection in structure.subsections_of.get(item, ()):
             found[subsection.usage_key] = subsection
-    return list(found.values())
+        if item in structure.by_key:
+            found[item] = structure.by_key[item]
+    return found
 
 
 def _items(subsections: Iterable[Subsection]) -> set[str]:
@@ -428,7 +509,7 @@ def _events(
     course: CourseVersion,
     found: Regraded,
     has_passed: bool,
-    task: _Task,
+    forced: bool,
     now: datetime,
 ) -> list[Event]:
     course_id, user_id = key
@@ -443,7 +524,7 @@ def _events(
                 **whose,
                 "subsections": found.subsections,
                 **found.course_grade._asdict(),
-                **course.facts(forced=task.forced),
+                **course.facts(forced=forced),
             },
         )
     ]

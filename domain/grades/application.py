@@ -194,7 +194,9 @@ class Grades(Application):
 
         async def decide(work: Work) -> LearnerGradesCleared | None:
             learner = work.find(LearnerGrades, stream_id)
-            if learner is None or not (learner.records or learner.overrides):
+            if learner is None or not (
+                learner.records or learner.overrides or learner.course_grade
+            ):
                 return None
             return learner.happened(
                 LearnerGradesCleared, self._clock(), user_id=user_id, course_id=course_id

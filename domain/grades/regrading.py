@@ -5,7 +5,7 @@ course grade. What it finds is recorded only if it differs, so doing it twice ch
 nothing, and doing it for one subsection touches no other.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -88,12 +88,7 @@ class Lens:
         self.course = course
         self.viewer = viewer
         self.now = now
-        structure = course.structure
-        seen = [
-            subsection
-            for subsection in structure.subsections
-            if subsection.graded and (structure.uniform or visible(subsection.gates, viewer, now))
-        ]
+        seen = [s for s in course.structure.subsections if s.graded and self.sees(s)]
         # The subsections of each grader stand together, in course order.
         self._place: dict[str, int] = {}
         self._zeros: list[Totals] = []
@@ -105,6 +100,10 @@ class Lens:
                     self._place[subsection.usage_key] = len(self._zeros)
                     self._zeros.append(self.zero(subsection))
             self._parts.append((grader, start, len(self._zeros)))
+
+    def sees(self, subsection: Subsection) -> bool:
+        """Whether it is open to the learner."""
+        return self.course.structure.uniform or visible(subsection.gates, self.viewer, self.now)
 
     def zero(self, subsection: Subsection) -> Totals:
         """The totals of a subsection without any score."""
@@ -171,9 +170,12 @@ def regrade(
     scores: Mapping[str, ProblemScore],
     *,
     forced: bool = False,
-    deleted: bool = False,
+    deleted: Collection[str] = (),
 ) -> Regraded | None:
     """Calculate some subsections of a learner anew, and the course grade from all.
+
+    What the learner cannot see keeps its record: it may be shown again, and nothing would
+    tell that its points have to be counted anew.
 
     Args:
         lens: what the learner sees.
@@ -181,7 +183,8 @@ def regrade(
         subsections: those to calculate; none to calculate the course grade alone.
         scores: of their problems, as they count now.
         forced: record subsections that were never attempted, too.
-        deleted: the same, because a score was just taken away.
+        deleted: usage keys of those to be recorded in any case, because a score in them was
+            just taken away.
 
     Returns:
         What has to be recorded; None if all of it is already.
@@ -189,9 +192,12 @@ def regrade(
     changed: list[dict[str, Any]] = []
     new: dict[str, Record] = {}
     for subsection in subsections:
+        if not lens.sees(subsection):
+            continue
+        key = subsection.usage_key
         totals, first = lens.totals(subsection, scores)
-        before = known.records.get(subsection.usage_key)
-        if before is None and first is None and not (forced or deleted):
+        before = known.records.get(key)
+        if before is None and first is None and not (forced or key in deleted):
             continue
         first_attempted = before[4] if before is not None else None
         if first_attempted is None and first is not None:
@@ -199,8 +205,8 @@ def regrade(
         after = [*totals, first_attempted]
         if before is not None and after == list(before):
             continue
-        new[subsection.usage_key] = after
-        changed.append(as_stored(subsection.usage_key, after))
+        new[key] = after
+        changed.append(as_stored(key, after))
     records = {**known.records, **new} if new else known.records
     grade = lens.course_grade(records, known.overrides)
     if not changed:

@@ -76,7 +76,7 @@ def demo(
     from infra.cli.serving import answer, listening, projector
     from infra.settings import jwt_secret, read_settings
 
-    settings = _development(read_settings(), host, development)
+    settings = as_wanted(read_settings(), host, development)
     with ExitStack() as stack:
         listener, secret = None, None
         if not no_serve:
@@ -110,16 +110,16 @@ def demo(
         )
 
 
-def _development(settings: "Settings", host: str | None, wanted: bool | None) -> "Settings":
+def as_wanted(settings: "Settings", host: str | None, development: bool | None) -> "Settings":
     """The settings, with people who choose whom to be where that does no harm."""
     from infra.settings import SettingsError, in_development, refuse_exposed_development
 
-    if wanted or (wanted is None and settings.database_url is None):
+    if development or (development is None and settings.database_url is None):
         found = in_development(settings)
         try:
             refuse_exposed_development(found, settings.host if host is None else host)
         except SettingsError:
-            if wanted:
+            if development:
                 raise
         else:
             return found

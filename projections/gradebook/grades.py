@@ -19,6 +19,7 @@ from domain.grades.learner_grades import (
     SubsectionOverrideRemoved,
 )
 from projections.bulk import columns, copy_rows, execute, fetch
+from projections.gradebook import marks
 from projections.gradebook.courses import Changes, Ordinals
 from projections.gradebook.tables import (
     Components,
@@ -157,6 +158,16 @@ class _Grades:
         return {"c": course_id, "u": user_id, "p": percent, "l": letter, "ps": f"{{{text}}}"}
 
 
+def first_positions(events: Sequence[Recorded]) -> dict[tuple[str, int], int]:
+    """By course and user, the position of the first of these events."""
+    found: dict[tuple[str, int], int] = {}
+    for recorded in events:
+        event = recorded.event
+        assert isinstance(event, LearnerGradesEvent)
+        found.setdefault((event.course_id, event.user_id), recorded.position)
+    return found
+
+
 def fold(
     db: Connection[Row],
     events: Sequence[Recorded],
@@ -168,6 +179,8 @@ def fold(
     found = fetch(db, _TAKE, *columns(list(keys)))
     grades = {(row[0], row[1]): _Grades(row) for row in found}
     history: list[Row] = []
+    # Whoever overrode may have looked at a course, a policy or scores that are over by now.
+    overridden: list[marks.Mark] = []
     for recorded in events:
         event = recorded.event
         assert isinstance(event, LearnerGradesEvent)
@@ -181,10 +194,12 @@ def fold(
         elif isinstance(event, SubsectionOverrideApplied):
             made = learner.overridden(event, ordinals[event.course_id])
             history.append(_change(recorded, event, made[6], made[:4]))
+            overridden.append((recorded.position, *key, event.usage_key, marks.OVERRIDE))
         elif isinstance(event, SubsectionOverrideRemoved):
             gone = learner.overrides.pop(ordinals[event.course_id].of(event.usage_key), None)
             created_at = event.timestamp.isoformat() if gone is None else gone[6]
             history.append(_change(recorded, event, created_at, _components(event.previous)))
+            overridden.append((recorded.position, *key, event.usage_key, marks.OVERRIDE))
         elif isinstance(event, CoursePassedFirstTime):
             learner.row[8] = event.timestamp
         else:
@@ -196,6 +211,7 @@ def fold(
     if new := [values for key, values in shown.items() if key not in told]:
         execute(db, _ADD_LEARNERS, text_of(new))
     copy_rows(db, _COPY_HISTORY, _HISTORY_TYPES, history)
+    marks.add(db, overridden)
 
 
 def _change(

@@ -155,18 +155,26 @@ CROSS JOIN LATERAL (
 ) AS p
 """
 _STATES: Final = """
-SELECT DISTINCT ON (p.course_id, p.user_id, p.usage_key)
-    p.course_id, p.user_id, p.usage_key, p.grade, p.max_grade, p.saved_at
+SELECT p.course_id, p.user_id, p.usage_key, p.grade, p.max_grade, p.began_at
 FROM unnest(%b::text[], %b::bigint[]) AS t (course_id, user_id)
-JOIN problem_states p ON p.course_id = t.course_id AND p.user_id = t.user_id
-ORDER BY p.course_id, p.user_id, p.usage_key, p.state_id DESC
+CROSS JOIN LATERAL (
+    SELECT DISTINCT ON (p.usage_key) p.*, min(p.saved_at) OVER (PARTITION BY p.usage_key) AS began_at
+    FROM problem_states p WHERE p.course_id = t.course_id AND p.user_id = t.user_id
+    ORDER BY p.usage_key, p.state_id DESC OFFSET 0
+) AS p
 """
 _ANY_STATES: Final = "SELECT EXISTS (SELECT FROM problem_states)"
+# Not of those who only teach.
 _NEXT_USERS: Final = """
-SELECT user_id FROM learners WHERE course_id = %b AND user_id > %b::bigint
+SELECT user_id FROM learners
+WHERE course_id = %b AND user_id > %b::bigint
+    AND (enrollment_id IS NOT NULL OR percent IS NOT NULL)
 ORDER BY user_id LIMIT %b::bigint
 """
-_COUNT_USERS: Final = "SELECT count(*)::int FROM learners WHERE course_id = %b"
+_COUNT_USERS: Final = """
+SELECT count(*)::int FROM learners
+WHERE course_id = %b AND (enrollment_id IS NOT NULL OR percent IS NOT NULL)
+"""
 
 
 def read_learners(db: Connection[Row], keys: Iterable[Key]) -> dict[Key, LearnerInput]:
@@ -277,13 +285,13 @@ def _score_rows(
 
 
 def _add_state(found: Scores, structures: Mapping[str, CourseStructure], row: Row) -> None:
-    course_id, user_id, usage_key, grade, max_grade, saved_at = row
+    course_id, user_id, usage_key, grade, max_grade, began_at = row
     scores = found[course_id, user_id]
     if usage_key in scores or max_grade is None:
         return
     weight = _weight(structures.get(course_id), usage_key)
     earned, possible = weighted(grade or 0.0, max_grade, weight)
-    scores[usage_key] = ProblemScore(earned, possible, None if grade is None else saved_at)
+    scores[usage_key] = ProblemScore(earned, possible, None if grade is None else began_at)
 
 
 def _weight(structure: CourseStructure | None, usage_key: str) -> float | None:

@@ -1,6 +1,6 @@
 """What the grading has to look at, noted beside the rows that made it necessary."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from psycopg import Connection
@@ -15,6 +15,7 @@ LEARNER: Final = "learner"
 POLICY: Final = "policy"
 OUTLINE: Final = "outline"
 ITEM: Final = "item"
+OVERRIDE: Final = "override"
 
 Mark = tuple[int, str, int | None, str | None, str]
 """Position, course, user or None for all, item or None for all, reason."""
@@ -28,16 +29,19 @@ _USERS: Final = """
 SELECT DISTINCT ON (student_id) student_id, user_id FROM identities
 WHERE student_id = ANY (%b::text[]) ORDER BY student_id, kind
 """
-# Those whose id it is now, and the one whose id it was or has become.
+# Those whose id it is now, and the one whose id it was or has become. Joined at once: a rebuild
+# makes the index of scores by student only when it has all of them.
 _OF_IDENTITIES: Final = """
+WITH s AS MATERIALIZED (
+    SELECT DISTINCT t.position, t.student_id, t.user_id, p.course_id
+    FROM unnest(%b::bigint[], %b::text[], %b::bigint[]) AS t (position, student_id, user_id)
+    JOIN problem_scores p ON p.student_id = t.student_id
+)
 INSERT INTO marks (position, course_id, user_id, item_id, reason)
-SELECT DISTINCT t.position, s.course_id, o.user_id, NULL, 'identity'
-FROM unnest(%b::bigint[], %b::text[], %b::bigint[]) AS t (position, student_id, user_id)
+SELECT DISTINCT s.position, s.course_id, o.user_id, NULL, 'identity'
+FROM s
 CROSS JOIN LATERAL (
-    SELECT DISTINCT course_id FROM problem_scores p WHERE p.student_id = t.student_id
-) AS s
-CROSS JOIN LATERAL (
-    SELECT t.user_id UNION SELECT i.user_id FROM identities i WHERE i.student_id = t.student_id
+    SELECT s.user_id UNION SELECT i.user_id FROM identities i WHERE i.student_id = s.student_id
 ) AS o (user_id)
 """
 _OF_GRADED: Final = """
@@ -46,14 +50,24 @@ SELECT t.position, t.course_id, t.user_id, NULL, 'learner'
 FROM unnest(%b::bigint[], %b::text[], %b::bigint[]) AS t (position, course_id, user_id)
 JOIN grades g ON g.course_id = t.course_id AND g.user_id = t.user_id
 """
+# One for each learner: many a problem may have been answered before its course was published.
 _OF_ITEMS: Final = """
+WITH items AS MATERIALIZED (SELECT * FROM unnest(%b::text[]) AS t (item_id)),
+students AS MATERIALIZED (
+    SELECT DISTINCT s.student_id FROM problem_scores s JOIN items USING (item_id)
+    WHERE s.course_id = %b
+)
 INSERT INTO marks (position, course_id, user_id, item_id, reason)
-SELECT %b::bigint, s.course_id, i.user_id, s.item_id, 'item'
-FROM problem_scores s
-CROSS JOIN LATERAL (
-    SELECT user_id FROM identities i WHERE i.student_id = s.student_id ORDER BY kind LIMIT 1
-) AS i
-WHERE s.course_id = %b AND s.item_id = ANY (%b::text[])
+SELECT %b::bigint, %b, o.user_id, NULL, 'item'
+FROM (
+    SELECT i.user_id FROM students s
+    CROSS JOIN LATERAL (
+        SELECT user_id FROM identities i WHERE i.student_id = s.student_id ORDER BY kind LIMIT 1
+    ) AS i
+    UNION
+    SELECT p.user_id FROM problem_states p JOIN items ON items.item_id = p.usage_key
+    WHERE p.course_id = %b
+) AS o
 """
 
 
@@ -86,13 +100,31 @@ def add_identities(db: Connection[Row], marks: Sequence[tuple[int, str, int]]) -
         execute(db, _OF_IDENTITIES, *columns(marks))
 
 
-def add_graded(db: Connection[Row], marks: Sequence[tuple[int, str, int]]) -> None:
-    """By position, course and user: what the learner can see may have changed."""
-    if marks:
-        execute(db, _OF_GRADED, *columns(marks))
+def add_graded(
+    db: Connection[Row],
+    marks: Sequence[tuple[int, str, int]],
+    first_grades: Mapping[tuple[str, int], int],
+) -> None:
+    """By position, course and user: what the learner can see may have changed.
+
+    Those without any grade at that position are left out. ``first_grades`` are the positions
+    of the first grades in the batch, which stand in no row yet.
+    """
+    if not marks:
+        return
+    now: list[Mark] = []
+    before = []
+    for position, course_id, user_id in marks:
+        if first_grades.get((course_id, user_id), position) < position:
+            now.append((position, course_id, user_id, None, LEARNER))
+        else:
+            before.append((position, course_id, user_id))
+    add(db, now)
+    if before:
+        execute(db, _OF_GRADED, *columns(before))
 
 
 def add_items(db: Connection[Row], position: int, course_id: str, items: Sequence[str]) -> None:
-    """Everybody who has a score for one of these items, which are new in the course."""
+    """Everybody who has a score or a state of one of these items, which are new in the course."""
     if items:
-        execute(db, _OF_ITEMS, position, course_id, list(items))
+        execute(db, _OF_ITEMS, list(items), course_id, position, course_id, course_id)

@@ -48,17 +48,18 @@ class Gradebook(ReadModel):
         of_scores, of_courses, of_cohorts, of_users, of_learners, of_grades, of_imports = kinds
         changes = courses.Changes()
         ordinals = courses.given_ordinals(db, with_ordinals) if with_ordinals else {}
+        first_grades = grades.first_positions(of_grades)
         touched = scores.fold(db, of_scores) if of_scores else []
         if of_courses:
             courses.fold(db, of_courses, changes)
         if of_cohorts:
-            people.fold_cohorts(db, of_cohorts, changes)
+            people.fold_cohorts(db, of_cohorts, first_grades, changes)
         if of_users:
             people.fold_users(db, of_users, changes)
         if touched:
             marks.add_students(db, touched)
         if of_learners:
-            people.fold_learners(db, of_learners, changes)
+            people.fold_learners(db, of_learners, first_grades, changes)
         if of_grades:
             grades.fold(db, of_grades, ordinals, changes)
         if of_imports:

@@ -1,6 +1,6 @@
 """Folds who there is, and who belongs to which course as what."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -51,6 +51,9 @@ LEARNERS: Final[tuple[type[Event], ...]] = (
 COHORTS: Final[tuple[type[Event], ...]] = (CohortCreated, CohortChanged)
 
 ANONYMOUS, BY_NAME, BY_NUMBER = 0, 1, 2
+
+FirstGrades = Mapping[tuple[str, int], int]
+"""By course and user, the position of the first event of a batch about their grades."""
 
 # --- users ------------------------------------------------------------------------------------
 
@@ -208,7 +211,9 @@ SELECT course_id, user_id, cohort_id FROM learners WHERE cohort_id = ANY (%b::bi
 """
 
 
-def fold_cohorts(db: Connection[Row], events: Sequence[Recorded], changes: Changes) -> None:
+def fold_cohorts(
+    db: Connection[Row], events: Sequence[Recorded], first_grades: FirstGrades, changes: Changes
+) -> None:
     """Keep what cohorts are called and which content their members see."""
     cohorts: dict[int, Row] = {}
     positions: dict[int, int] = {}
@@ -227,7 +232,8 @@ def fold_cohorts(db: Connection[Row], events: Sequence[Recorded], changes: Chang
         changes.touch(event.course_id, recorded.position)
     execute(db, _UPSERT_COHORTS, *columns(list(cohorts.values())))
     members = fetch(db, _GROUP_OF, list(positions))
-    marks.add_graded(db, [(positions[c], course, user) for course, user, c in members])
+    seen_anew = [(positions[c], course, user) for course, user, c in members]
+    marks.add_graded(db, seen_anew, first_grades)
 
 
 # --- learners ---------------------------------------------------------------------------------
@@ -264,7 +270,9 @@ SET enrollment_id = excluded.enrollment_id, mode = excluded.mode,
 """  # noqa: S608 - a constant
 
 
-def fold_learners(db: Connection[Row], events: Sequence[Recorded], changes: Changes) -> None:
+def fold_learners(
+    db: Connection[Row], events: Sequence[Recorded], first_grades: FirstGrades, changes: Changes
+) -> None:
     """Keep who belongs to which course as what."""
     _fold_roles(db, events)
     in_courses = [r for r in events if r.event.course_id is not None]  # type: ignore[attr-defined]
@@ -293,7 +301,7 @@ def fold_learners(db: Connection[Row], events: Sequence[Recorded], changes: Chan
         for learner in learners.values()
     ]
     execute(db, _UPSERT_LEARNERS, *columns(rows))
-    marks.add_graded(db, graded)
+    marks.add_graded(db, graded, first_grades)
 
 
 def _apply(learner: dict[str, Any], event: Event) -> None:

@@ -147,6 +147,7 @@ SELECT c.cohort_id, c.course_id, c.name, c.assignment_type, c.user_partition_id,
     (SELECT count(*)::int FROM learners l WHERE l.cohort_id = c.cohort_id AND l.is_active)
 FROM cohorts c WHERE c.course_id = %b ORDER BY c.cohort_id
 """
+_COHORT_IDS: Final = "SELECT name, cohort_id FROM cohorts WHERE course_id = %b"
 _COHORT_MEMBERS: Final = f"""
 SELECT * FROM (
     {_USER} JOIN learners l USING (user_id)
@@ -200,6 +201,11 @@ def cohorts_of(course_id: str) -> Query[list[CohortRow]]:
     return Query(Gradebook, _COHORTS_OF, (course_id,), _cohorts)
 
 
+def cohort_ids_of(course_id: str) -> Query[dict[str, int]]:
+    """The numbers of the cohorts of a course by name; nobody in them is counted."""
+    return Query(Gradebook, _COHORT_IDS, (course_id,), _cohort_ids)
+
+
 def cohort_members(
     course_id: str, cohort_id: int, after: str | None, limit: int
 ) -> Query[list[UserRow]]:
@@ -231,7 +237,7 @@ class LearnerFilter:
         grade_min: 0 to 100, of the effective graded points.
         grade_max: the same.
         course_grade_min: 0 to 100; learners without a course grade match if 0 or None.
-        course_grade_max: the same.
+        course_grade_max: the same; without it there is no bound, as weights may add up to more.
         active_only: without it, those who have left are shown too.
     """
 
@@ -399,7 +405,7 @@ SELECT history_id, user_id, override_id, grade_id, created_at, changed_at, histo
     changed_by_id, position
 FROM override_history
 WHERE course_id = %b AND user_id = %b::bigint AND usage_key = %b
-ORDER BY history_id DESC LIMIT %b::bigint
+ORDER BY position DESC LIMIT %b::bigint
 """
 
 
@@ -480,6 +486,22 @@ def _place(
     return "AND l.enrollment_id > %b::bigint", "ASC", (after or 0,)
 
 
+def _course_grade_condition(
+    low: float | None, high: float | None
+) -> list[tuple[LiteralString, Any]]:
+    """Learners without a course grade match where nothing is the least.
+
+    Bounds are brought to the scale of the grades: 0.29 * 100 is less than 29.
+    """
+    parts: list[tuple[LiteralString, Any]] = []
+    if low:
+        parts.append(("l.percent >= %b::float8", low / 100))
+    if high is not None:
+        at_most: LiteralString = "l.percent <= %b::float8"
+        parts.append((at_most if low else f"(l.percent IS NULL OR {at_most})", high / 100))
+    return parts
+
+
 def _condition(course_id: str, where: LearnerFilter) -> tuple[LiteralString, list[Any]]:
     parts: list[tuple[LiteralString, Any]] = [("l.course_id = %b", course_id)]
     if where.user_contains:
@@ -506,18 +528,7 @@ def _condition(course_id: str, where: LearnerFilter) -> tuple[LiteralString, lis
                 (place, 100.0 if where.grade_max is None else where.grade_max),
             )
         )
-    low, high = where.course_grade_min, where.course_grade_max
-    if low or high is not None:
-        within = (low or 0.0, 100.0 if high is None else high)
-        if low:
-            parts.append(("l.percent * 100 BETWEEN %b::float8 AND %b::float8", within))
-        else:
-            parts.append(
-                (
-                    "(l.percent IS NULL OR l.percent * 100 BETWEEN %b::float8 AND %b::float8)",
-                    within,
-                )
-            )
+    parts += _course_grade_condition(where.course_grade_min, where.course_grade_max)
     condition: LiteralString = " AND ".join([part for part, _ in parts])
     if where.active_only:
         condition += " AND l.is_active"
@@ -602,6 +613,10 @@ def _first_enrollment(rows: list[Row]) -> EnrollmentRow | None:
 
 def _cohorts(rows: list[Row]) -> list[CohortRow]:
     return [CohortRow._make(row) for row in rows]
+
+
+def _cohort_ids(rows: list[Row]) -> dict[str, int]:
+    return dict(rows)
 
 
 def _team(rows: list[Row]) -> list[tuple[UserRow, list[str]]]:

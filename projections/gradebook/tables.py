@@ -145,7 +145,7 @@ CREATE TABLE override_history (
     changed_by_id bigint,
     position    bigint NOT NULL
 );
-CREATE INDEX override_history_of_cell ON override_history (course_id, user_id, usage_key, history_id);
+CREATE INDEX override_history_of_cell ON override_history (course_id, user_id, usage_key, position);
 
 -- The score of each student item that counts now, whether its user is known yet or not.
 CREATE TABLE problem_scores (

@@ -92,5 +92,5 @@ async def _cohort(call: Call, query: Parameters, content: CourseContent) -> int 
     name = query.text("cohort")
     if not name:
         return None
-    found = await ask(call, queries.cohorts_of(content.course_id))
-    return next((one.cohort_id for one in found.value if one.name == name), NO_COHORT)
+    found = await ask(call, queries.cohort_ids_of(content.course_id))
+    return found.value.get(name, NO_COHORT)

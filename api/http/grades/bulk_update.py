@@ -1,7 +1,7 @@
 """Writing to the gradebook: overrides, alone or by the thousand, each with its own outcome."""
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -30,6 +30,10 @@ logger = logging.getLogger(__name__)
 
 BODY_LIMIT: Final = 10 * 1024 * 1024
 """Bytes; room for as many items as are taken, with a comment each."""
+
+IN_FLIGHT: Final = 1000
+"""Items that are carried out side by side. More would wait for each other, on a busy machine
+longer than the log lets an append wait."""
 
 NO_USER: Final = "User matching query does not exist."
 NO_ENROLLMENT: Final = "CourseEnrollment matching query does not exist."
@@ -122,16 +126,34 @@ async def _people(
 async def _override(
     call: Call, opened: Opened, content: CourseContent, requests: Sequence[OverrideRequest]
 ) -> Sequence[Any]:
-    if not requests:
-        return []
-    return await call.backend.grades.override(
-        course_version(content),
-        requests,
-        system=GRADEBOOK,
-        changed_by=call.caller.username,
-        changed_by_id=caller_id(call, opened),
-        provenance=call.provenance(),
-    )
+    """The outcomes, in the order of the requests."""
+    outcomes: dict[int, Any] = {}
+    for numbers in _portions(requests):
+        found = await call.backend.grades.override(
+            course_version(content),
+            [requests[number] for number in numbers],
+            system=GRADEBOOK,
+            changed_by=call.caller.username,
+            changed_by_id=caller_id(call, opened),
+            provenance=call.provenance(),
+        )
+        outcomes.update(zip(numbers, found, strict=True))
+    return [outcomes[number] for number in range(len(requests))]
+
+
+def _portions(requests: Sequence[OverrideRequest]) -> Iterator[list[int]]:
+    """Requests by their places, so many at a time; those about one learner stay together."""
+    by_learner: dict[int, list[int]] = {}
+    for number, request in enumerate(requests):
+        by_learner.setdefault(request.user_id, []).append(number)
+    portion: list[int] = []
+    for numbers in by_learner.values():
+        if portion and len(portion) + len(numbers) > IN_FLIGHT:
+            yield portion
+            portion = []
+        portion += numbers
+    if portion:
+        yield portion
 
 
 def course_version(content: CourseContent) -> CourseVersion:

@@ -48,8 +48,8 @@ async def _cohort(call: Call, query: Parameters, content: CourseContent) -> int 
     if not text:
         return None
     cohort_id = whole_number(text)
-    found = await ask(call, queries.cohorts_of(content.course_id))
-    if cohort_id is None or all(cohort.cohort_id != cohort_id for cohort in found.value):
+    found = await ask(call, queries.cohort_ids_of(content.course_id))
+    if cohort_id not in found.value.values():
         raise ApiError(404, "CourseUserGroup matching query does not exist.")
     return cohort_id
 

@@ -20,10 +20,20 @@ CHANGING = (
     "getCsrfToken",
     "getLoginPage",
     "logOutByLink",
+    "showCourses",
+    "showGradebook",
+    "showCell",
 )
 """What is different each time it is asked for."""
 
-ABOUT_ONE = ("getSubmission", "getCourse", "getAccount")
+ABOUT_ONE = (
+    "getSubmission",
+    "getCourse",
+    "getAccount",
+    "showGradebook",
+    "showCell",
+    "changeCell",
+)
 """What is not there as long as nobody has made it."""
 
 CACHED = [

@@ -12,6 +12,7 @@ from domain.grades.course_grade import (
     section_breakdown,
 )
 from domain.grades.policy import check_policy, read_policy
+from domain.grades.regrading import CourseVersion, Lens
 from domain.grades.scores import (
     ProblemScore,
     percent_of,
@@ -75,6 +76,40 @@ def test_a_course_is_graded_as_the_rules_say(chance: Chance, size: int) -> None:
     assert course_grade(policy, grades) == expected
     assert grade_breakdown(policy, grades) == shares
     assert same_in_order(section_breakdown(policy, grades), entries)
+
+
+@thorough
+@given(chances, sizes)
+def test_the_short_way_to_a_course_grade_ends_where_the_long_one_does(
+    chance: Chance, size: int
+) -> None:
+    blocks = chance.outline(size)
+    structure = read_structure(blocks)
+    policy = read_policy(chance.graders(), chance.cutoffs())
+    scores = {key: ProblemScore(*score) for key, score in chance.scores(blocks).items()}
+    overrides = chance.overrides(blocks)
+    groups = chance.groups()
+    viewer = Viewer(
+        {name: frozenset(ids) for name, ids in (groups or {}).items()}, is_staff=groups is None
+    )
+    lens = Lens(CourseVersion("course", structure, policy, "1", None), viewer, NOW)
+    records: dict[str, list[Any]] = {}
+    grades = []
+    for subsection in structure.subsections:
+        totals, attempted_at = lens.totals(subsection, scores)
+        record = totals if attempted_at is not None or chance.one_in(3) else None
+        if record is not None and chance.one_in(9):  # of an outline before
+            record = record._replace(earned_graded=chance.points(), possible_graded=chance.points())
+        if record is not None:
+            records[subsection.usage_key] = [*record, None]
+        grade = subsection_grade(
+            record, attempted_at, overrides.get(subsection.usage_key), lens.zero(subsection)
+        )
+        if subsection.graded and lens.sees(subsection):
+            grades.append((subsection, grade))
+    records["gone"] = [1.0, 1.0, 1.0, 1.0, None]
+
+    assert lens.course_grade(records, overrides) == course_grade(policy, grades)
 
 
 @thorough

@@ -9,17 +9,21 @@ import socket
 import subprocess
 from collections import Counter
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import httpx
 import psycopg
 import pytest
+from pydantic import SecretStr
 
+from infra.cli.demo import as_wanted
 from infra.demo.course import COURSE, ITEMS, blocks
 from infra.demo.decisions import decisions
 from infra.demo.people import ASSISTANT, INSTRUCTOR, LEARNERS, learners
 from infra.demo.work import plan, showcase
-from tests.infra.cli.support import Cli, Running, eventually, lines
+from infra.settings import Settings, SettingsError
+from tests.infra.cli.support import SECRET, Cli, Running, eventually, lines
 
 
 def test_the_plan_is_the_same_every_time_and_in_order() -> None:
@@ -33,10 +37,28 @@ def test_the_plan_is_the_same_every_time_and_in_order() -> None:
     assert showcase(steps) == showcase(plan())
     decided = decisions(steps)
     assert decided == decisions(steps)
-    assert all(before.at < after.at for before, after in pairwise([steps[-1], *decided]))
+    assert steps[-1].at < decided[0].at
+    assert all(before.at < after.at for before, after in pairwise(decided))
     assert all(0 <= (one.points or 0) <= one.item.points for one in decided)
     assert blocks() == blocks()
     assert learners() == learners()
+
+
+def test_people_may_be_anybody_where_that_does_no_harm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("GRADELOG_")]:
+        monkeypatch.delenv(name)
+    embedded = Settings(home=tmp_path, database_url=None)
+    assert as_wanted(embedded, None, None).development
+    assert as_wanted(embedded, "localhost", None).development
+    assert not as_wanted(embedded, "0.0.0.0", None).development
+    assert not as_wanted(embedded, None, False).development
+    theirs = Settings(home=tmp_path, database_url="postgresql://db/x", jwt_secret=SecretStr(SECRET))
+    assert not as_wanted(theirs, None, None).development
+    assert as_wanted(theirs, None, True).development
+    with pytest.raises(SettingsError, match="could be anybody"):
+        as_wanted(theirs, "0.0.0.0", True)
 
 
 @pytest.mark.timeout(300)

@@ -247,7 +247,7 @@ def test_an_import_that_was_killed_goes_on_where_it_was(
         importing.end(signal.SIGKILL)
         eventually(lambda: not any(map(is_running, helpers)))
 
-    report = cli.ask("import", "oulad", data)
+    report = cli.ask("import", "oulad", data, within=110)
     assert report["present"] > 0
     assert report["submissions"] > 0
     assert report["present"] + report["submissions"] == len(rows)

@@ -6,7 +6,7 @@ import pytest
 
 from projections.gradebook import queries
 from projections.gradebook.queries import LearnerFilter
-from tests.school import COURSE, School, school
+from tests.school import COURSE, School, key, school
 
 
 @pytest.fixture
@@ -77,3 +77,35 @@ def test_pages_go_both_ways(physics: School) -> None:
     back = physics.ask(queries.learners_page(COURSE, everybody, before=before, limit=2))
     assert [learner.username for learner in back] == ["u2", "u1"]
     assert physics.ask(queries.learner_counts(COURSE, everybody)) == (6, 6)
+
+
+@pytest.mark.parametrize(("earned", "percent"), [(7, 7), (29, 29), (57, 57)])
+def test_bounds_of_course_grades_are_inclusive_whatever_doubles_make_of_them(
+    physics: School, earned: int, percent: int
+) -> None:
+    for name in ("ann", "ben", "cleo", "dan"):
+        physics.register(name)
+        physics.enroll(name)
+    graders = [{"type": "Exam", "min_count": 1, "weight": 1.0}]
+    physics.publish(policy={"graders": graders, "cutoffs": {}})
+    physics.score("ann", "q1", earned, 100)
+    assert physics.learner("ann").percent == percent / 100
+    assert found(physics, course_grade_min=percent, course_grade_max=percent) == ["ann"]
+
+
+def test_without_a_highest_course_grade_nobody_is_too_good(physics: School) -> None:
+    for name in ("ann", "ben", "cleo", "dan"):
+        physics.register(name)
+        physics.enroll(name)
+    physics.score("ann", "q1", 20, 10)
+    assert physics.learner("ann").percent == 1.2
+    assert found(physics, course_grade_min=90) == ["ann"]
+
+
+def test_changes_of_an_override_are_in_the_order_in_which_they_happened(physics: School) -> None:
+    user_id = physics.register("ann")
+    physics.enroll("ann")
+    for points in (1.0, 2.0, 3.0):
+        physics.override(user_id, "exam", earned_graded=points)
+    changes = physics.ask(queries.override_history(COURSE, user_id, key("sequential", "exam"), 2))
+    assert [change.earned_graded for change in changes] == [3.0, 2.0]
