@@ -4,7 +4,6 @@ import json
 import shlex
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -23,20 +22,17 @@ from infra.cli.serving import Host, Port
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from domain.grades.regrading import CourseVersion
-    from domain.submissions.fields import StudentItemKey
+    from api.backend import Backend
+    from infra.demo.asking import Shown
     from infra.demo.decisions import Decision
     from infra.demo.running import Demonstration
     from infra.demo.work import Step
     from infra.log.postgres_log import PostgresLog
     from infra.settings import Settings
     from infra.vault import Vault
-    from projections.score_history import ScoreChange
-    from projections.submissions import Submission
 
 T = TypeVar("T")
 
-TOP: Final = 10
 SHOWN_CHARACTERS: Final = 60
 TOKEN_LIFETIME: Final = 86_400
 DEMONSTRATOR: Final = "demo"
@@ -45,17 +41,6 @@ DEMONSTRATOR: Final = "demo"
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command()(demo)
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """What the demonstration shows; answers and reasons are opened."""
-
-    top: "Sequence[tuple[str, int, str]]"
-    learner: "StudentItemKey"
-    history: "Sequence[ScoreChange]"
-    reasons: "Sequence[str]"
-    submission: "Submission"
 
 
 def demo(
@@ -83,7 +68,8 @@ def demo(
             listener = stack.enter_context(listening(settings, host, port, next_free=True))
             secret = jwt_secret(settings)
 
-        from infra.demo.work import plan
+        from infra.demo.asking import ask
+        from infra.demo.work import plan, showcase
         from infra.logging import configure
         from infra.main import database
 
@@ -92,7 +78,7 @@ def demo(
         stack.enter_context(projector(quiet=True))
         steps = plan()
         figures = _carried_out(settings, dsn, steps)
-        shown = _asked(settings, dsn, steps)
+        shown = _in_backend(settings, dsn, lambda backend: ask(backend, showcase(steps)))
         _show(shown, figures, as_json=as_json)
         if listener is None:
             return
@@ -114,21 +100,24 @@ def as_wanted(settings: "Settings", host: str | None, development: bool | None) 
     """The settings, with people who choose whom to be where that does no harm."""
     from infra.settings import SettingsError, in_development, refuse_exposed_development
 
-    if development or (development is None and settings.database_url is None):
-        found = in_development(settings)
-        try:
-            refuse_exposed_development(found, settings.host if host is None else host)
-        except SettingsError:
-            if development:
-                raise
-        else:
-            return found
-    return settings
+    if development is None and settings.database_url is not None:
+        return settings
+    if development is False:
+        return settings.model_copy(update={"development": False})
+    found = in_development(settings)
+    try:
+        refuse_exposed_development(found, settings.host if host is None else host)
+    except SettingsError:
+        if development:
+            raise
+        return settings
+    return found
 
 
 def _carried_out(settings: "Settings", dsn: str, steps: "Sequence[Step]") -> dict[str, Any]:
     """Carry out what is left of the demonstration; wait until it can be read. Figures."""
     from infra.cli.catching_up import wait_for_grades
+    from infra.demo.asking import course_version
     from infra.demo.course import COURSE
     from infra.demo.decisions import decisions
     from infra.demo.running import Demonstration
@@ -150,7 +139,7 @@ def _carried_out(settings: "Settings", dsn: str, steps: "Sequence[Step]") -> dic
     wait_for_grades(dsn, [COURSE])
     graded = time.monotonic()
     if left:
-        version = _course_version(settings, dsn)
+        version = _in_backend(settings, dsn, course_version)
         run(lambda demo, _: demo.decide(version, left))
         wait_for_grades(dsn, [COURSE])
     after = run(lambda _, log: log.head())
@@ -191,74 +180,21 @@ def _in_loop(
     return uvloop.run(run())
 
 
-def _course_version(settings: "Settings", dsn: str) -> "CourseVersion":
-    """The course as it stands."""
+def _in_backend(settings: "Settings", dsn: str, work: "Callable[[Backend], Awaitable[T]]") -> T:
+    """Ask something of all that is behind the interfaces."""
     import uvloop
 
-    from api.http.grades.bulk_update import course_version
-    from api.http.grades.content import read_content
-    from infra.demo.course import COURSE
     from infra.main import open_backend
-    from projections.gradebook.queries import course_by_id
 
-    async def run() -> "CourseVersion":
+    async def run() -> T:
         async with open_backend(settings, dsn) as backend:
-            row = (await backend.reads.ask(course_by_id(COURSE), latest=True)).value
-            assert row is not None
-            return course_version(read_content(row))
+            return await work(backend)
 
     return uvloop.run(run())
 
 
-def _asked(settings: "Settings", dsn: str, steps: "Sequence[Step]") -> Shown:
-    import uvloop
-
-    from domain.submissions.application import answer_context, reason_context
-    from infra.demo.course import COURSE, SHOWN
-    from infra.demo.work import showcase
-    from infra.main import open_backend
-    from projections.score_history import score_changes_of_student_item
-    from projections.submissions import submissions_by_uuids, submissions_of_item, top_submissions
-
-    async def run() -> Shown:
-        key = showcase(steps)
-        async with open_backend(settings, dsn) as backend:
-            reads, vault = backend.reads, backend.vault
-            best = (
-                await reads.ask(top_submissions(COURSE, SHOWN.item_id, SHOWN.item_type, TOP))
-            ).value
-            uuids = [one.submission_uuid for one in best if one.submission_uuid is not None]
-            by_uuid = (await reads.ask(submissions_by_uuids(uuids))).value
-            history = (await reads.ask(score_changes_of_student_item(key))).value
-            (submission, *_) = (await reads.ask(submissions_of_item(key))).value
-            found = [(by_uuid[uuid], uuid) for uuid in uuids]
-            await vault.load(
-                [
-                    *(submission.answer for submission, _ in found),
-                    *(a.reason for change in history for a in change.annotations if a.reason),
-                ]
-            )
-            answers = [
-                json.loads(vault.open(one.answer, answer_context(uuid)))["parts"][0]["text"]
-                for one, uuid in found
-            ]
-            reasons = [
-                " ".join(
-                    vault.open(a.reason, reason_context(change.score_id)) if a.reason else ""
-                    for a in change.annotations
-                )
-                for change in history
-            ]
-            top = [
-                (one.student_item.student_id, entry.points_earned, text)
-                for entry, (one, _), text in zip(best, found, answers, strict=True)
-            ]
-            return Shown(top, key, history, reasons, submission)
-
-    return uvloop.run(run())
-
-
-def _show(shown: Shown, figures: dict[str, Any], *, as_json: bool) -> None:
+def _show(shown: "Shown", figures: dict[str, Any], *, as_json: bool) -> None:
+    from infra.demo.asking import TOP
     from infra.demo.course import COURSE, SHOWN
     from infra.demo.people import LEARNERS
 
@@ -301,7 +237,7 @@ def _show(shown: Shown, figures: dict[str, Any], *, as_json: bool) -> None:
     print_pairs("figures", figures)
 
 
-def _history(shown: Shown) -> "Sequence[dict[str, Any]]":
+def _history(shown: "Shown") -> "Sequence[dict[str, Any]]":
     return [
         {
             "position": change.position,
@@ -330,7 +266,7 @@ def _token(settings: "Settings", secret: str | None) -> str | None:
 
 
 def _invite(
-    address: str, token: str | None, shown: Shown, *, development: bool, as_json: bool
+    address: str, token: str | None, shown: "Shown", *, development: bool, as_json: bool
 ) -> None:
     """Say where to go and what to type. Whole lines: they are made to be pasted."""
     from infra.demo.course import COURSE
@@ -360,7 +296,7 @@ def _invite(
         )
 
 
-def _commands(address: str, token: str, shown: Shown) -> list[str]:
+def _commands(address: str, token: str, shown: "Shown") -> list[str]:
     """The top list, a history, and a score of one's own."""
     from infra.demo.course import COURSE, SHOWN
 

@@ -5,5 +5,6 @@ term takes seconds. A demonstration that was cut off, or is started again, adds 
 missing and nothing else: work has an idempotency key for each step, people and course are
 what they shall be however often that is said, and decisions of staff are counted.
 
-``course``, ``people``, ``work`` and ``decisions`` say what happens, ``running`` lets it happen.
+``course``, ``people``, ``work`` and ``decisions`` say what happens, ``running`` lets it happen, and
+``asking`` reads what is shown of it.
 """

@@ -240,7 +240,7 @@ def test_positions_tell_where_each_read_model_stands(opened: Opened, db: Connect
     projected.fold(*a_score()[:2])
     positions.mark_failed(db, "score_history_v1", 3, "ValueError: thirteen")
     found = opened().positions()
-    assert list(found) == ["submissions", "score_history", "team_submissions"]
+    assert list(found) == ["submissions", "score_history", "team_submissions", "gradebook"]
     assert (found["submissions"].state, found["submissions"].lag) == ("serving", 1)
     assert found["score_history"].state == "failed"
     assert found["score_history"].error == "ValueError: thirteen"

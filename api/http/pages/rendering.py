@@ -4,13 +4,14 @@ Every page works without scripts. What there is of them, and all of the style, a
 ours (``static/``), so nothing inside a page is ever run, whatever somebody got into it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 from starlette.responses import Response
 
 from api.http import cookies
@@ -56,6 +57,11 @@ def html(call: Call, template: str, *, status: int = 200, **values: Any) -> Resp
         },
         media_type="text/html",
     )
+
+
+def macro(template: str, name: str) -> Callable[..., Markup]:
+    """A part of a page, to be made again and again."""
+    return cast(Callable[..., Markup], getattr(_TEMPLATES.get_template(template).module, name))
 
 
 def path(call: Call, *parts: str) -> str:

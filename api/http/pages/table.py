@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 from starlette.responses import Response
 
@@ -13,27 +12,12 @@ from api.http.grades.content import CourseContent, content_of
 from api.http.grades.paging import read_page
 from api.http.grades.parameters import Parameters
 from api.http.pages import filters
+from api.http.pages.cells import Cells, lines
+from api.http.pages.filters import FilterForm
 from api.http.pages.rendering import html, path
 from api.http.reading import ask
-from domain.grades.scores import Override, SubsectionGrade, Totals, subsection_grade
 from projections.gradebook import queries
 from projections.gradebook.rows import CohortRow, LearnerGradesRow
-from projections.gradebook.tables import read_overrides, read_records
-
-
-class Shown(NamedTuple):
-    """One cell."""
-
-    grade: SubsectionGrade
-    overridden: bool
-    address: str
-
-
-class Line(NamedTuple):
-    """One learner."""
-
-    learner: LearnerGradesRow
-    cells: Sequence[Shown]
 
 
 async def show_gradebook(call: Call) -> Response:
@@ -48,25 +32,17 @@ async def show_gradebook(call: Call) -> Response:
     more, counts = False, (0, 0)
     if not form.errors:
         bounds = page.bounds
-        found, *counted = await asyncio.gather(
-            ask(
-                call,
-                queries.learners_page(
-                    content.course_id,
-                    form.where,
-                    after=bounds.after,
-                    before=bounds.before,
-                    limit=bounds.limit,
-                ),
-            ),
-            # Of how many is said without those whom nobody asked for: the staff of the course.
-            *(
-                ask(call, queries.learner_counts(content.course_id, where))
-                for where in (form.where, form.everybody)
-            ),
+        wanted = queries.learners_page(
+            content.course_id,
+            form.where,
+            after=bounds.after,
+            before=bounds.before,
+            limit=bounds.limit,
         )
+        found, counts = await asyncio.gather(ask(call, wanted), _counts(call, content, form))
         rows, more = page.cut(found.value)
-        counts = (counted[0].value.filtered, counted[1].value.filtered)
+    place = filters.place_of(query)
+    cells = Cells(call, content, place, in_points=form.in_points)
     here = path(call, content.course_id)
     return html(
         call,
@@ -75,8 +51,7 @@ async def show_gradebook(call: Call) -> Response:
         course=opened.course,
         frozen=is_frozen(opened.course, call.now()),
         columns=content.columns,
-        lines=_lines(call, content, rows, filters.place_of(query)),
-        passing=_passing(content),
+        lines=lines(cells, rows),
         form=form,
         choices=_choices(content, cohorts, opened.course.modes),
         counts=counts,
@@ -85,40 +60,15 @@ async def show_gradebook(call: Call) -> Response:
     )
 
 
-def _lines(
-    call: Call, content: CourseContent, rows: Sequence[LearnerGradesRow], place: str
-) -> list[Line]:
-    prefix = path(call, content.course_id, "learners")
-    columns = [
-        (content.ordinals.get(column.subsection.usage_key, -1), column.subsection)
-        for column in content.columns
-    ]
-    suffixes = [
-        path(call, subsection.usage_key).removeprefix(path(call)) + place
-        for _, subsection in columns
-    ]
-    lines = []
-    for row in rows:
-        records, overrides = read_records(row.records), read_overrides(row.overrides)
-        cells = []
-        for (ordinal, subsection), suffix in zip(columns, suffixes, strict=True):
-            record = records[ordinal] if 0 <= ordinal < len(records) else None
-            override = overrides.get(ordinal)
-            grade = subsection_grade(
-                None if record is None else Totals(*record[:4]),
-                None if record is None or record.first_attempted is None else call.now(),
-                None if override is None else Override(*override[:4]),
-                Totals(0.0, subsection.possible_all, 0.0, subsection.possible_graded),
-            )
-            address = f"{prefix}{row.user_id}/{suffix}"
-            cells.append(Shown(grade, override is not None, address))
-        lines.append(Line(row, cells))
-    return lines
-
-
-def _passing(content: CourseContent) -> float:
-    """The share that passes; bars below it look otherwise."""
-    return min((value for value in content.cutoffs.values() if value > 0), default=0.0)
+async def _counts(call: Call, content: CourseContent, form: FilterForm) -> tuple[int, int]:
+    """How many are found, and of how many: without the staff unless somebody asked for them."""
+    found, everybody = await asyncio.gather(
+        *(
+            ask(call, queries.learner_counts(content.course_id, where))
+            for where in (form.where, form.everybody)
+        )
+    )
+    return found.value.filtered, everybody.value.filtered
 
 
 def _choices(

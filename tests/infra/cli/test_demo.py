@@ -54,6 +54,8 @@ def test_people_may_be_anybody_where_that_does_no_harm(
     assert as_wanted(embedded, "localhost", None).development
     assert not as_wanted(embedded, "0.0.0.0", None).development
     assert not as_wanted(embedded, None, False).development
+    insisting = Settings(home=tmp_path, database_url=None, development=True)
+    assert not as_wanted(insisting, None, False).development
     theirs = Settings(home=tmp_path, database_url="postgresql://db/x", jwt_secret=SecretStr(SECRET))
     assert not as_wanted(theirs, None, None).development
     assert as_wanted(theirs, None, True).development
