@@ -223,7 +223,7 @@ def _graded(model: type[ReadModel], at_least: int, *, latest: bool) -> Steps[int
         position, recorded_at, head = rows[0]
         at_least, latest = max(at_least, head if latest else 0), False
         if position >= at_least:
-            return max(at_least, recorded_at)
+            return int(max(at_least, recorded_at))
         if not (yield _Wait(_GRADING, at_least)):
             raise UnavailableError(
                 f"the grading, which {model.name} follows, has not reached position {at_least}"

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from domain.application import Application, Clock, Command, Done, IdWanted, Log, Outcome, Work
 from domain.events import NOBODY, Provenance
 from domain.grades.course_grade import CourseGrade
-from domain.grades.errors import SubsectionNotFoundError
+from domain.grades.errors import InvalidPointsError, SubsectionNotFoundError
 from domain.grades.grade_import import GradeImport, GradesImported, grade_import_stream
 from domain.grades.learner_grades import (
     CHANGED,
@@ -35,6 +35,8 @@ GRADE_IDS: Final = "subsection_grade_ids"
 HISTORY_IDS: Final = "override_history_ids"
 PROBLEM_STATE_IDS: Final = "problem_state_ids"
 GRADE_IMPORT_IDS: Final = "grade_import_ids"
+
+MOST_POINTS: Final = 1e9
 
 AT_A_TIME: Final = 200
 """Learners whose grades one command changes side by side."""
@@ -333,7 +335,13 @@ class Grades(Application):
             grade: raw points, None when it was not graded.
             max_grade: raw points possible then.
             provenance: who reports, through what.
+
+        Raises:
+            InvalidPointsError: not finite, or so large that sums of them may not be.
         """
+        for points in (grade, max_grade):
+            if points is not None and not abs(points) <= MOST_POINTS:
+                raise InvalidPointsError(points)
         stream_id = problem_state_stream(user_id, usage_key)
 
         async def decide(work: Work) -> ProblemStateSaved:

@@ -22,6 +22,13 @@ class InvalidOverrideError(GradesError, InvalidCommandError):
     """An override that no subsection can have."""
 
 
+class InvalidPointsError(GradesError, InvalidCommandError):
+    """Points that nobody can calculate with."""
+
+    def __init__(self, points: float) -> None:
+        super().__init__(f"{points} is no number of points.")
+
+
 class GradesFrozenError(GradesError, ForbiddenError):
     """The course ended too long ago for its grades to change."""
 

@@ -104,8 +104,8 @@ def as_wanted(settings: "Settings", host: str | None, development: bool | None) 
         return settings
     if development is False:
         return settings.model_copy(update={"development": False})
-    found = in_development(settings)
     try:
+        found = in_development(settings)
         refuse_exposed_development(found, settings.host if host is None else host)
     except SettingsError:
         if development:

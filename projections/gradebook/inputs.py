@@ -1,5 +1,6 @@
 """What the grading reads of the gradebook: what has to be looked at, and what it is made of."""
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -291,6 +292,8 @@ def _add_state(found: Scores, structures: Mapping[str, CourseStructure], row: Ro
         return
     weight = _weight(structures.get(course_id), usage_key)
     earned, possible = weighted(grade or 0.0, max_grade, weight)
+    if not math.isfinite(earned):  # of next to nothing that was possible
+        earned = 0.0
     scores[usage_key] = ProblemScore(earned, possible, None if grade is None else began_at)
 
 

@@ -29,8 +29,12 @@ _USERS: Final = """
 SELECT DISTINCT ON (student_id) student_id, user_id FROM identities
 WHERE student_id = ANY (%b::text[]) ORDER BY student_id, kind
 """
-# Those whose id it is now, and the one whose id it was or has become. Joined at once: a rebuild
-# makes the index of scores by student only when it has all of them.
+# Those whose id it is now, and the one whose id it was or has become. A rebuild makes the index
+# of scores by student only when it has all of them, so they are joined at once, not looked up
+# one by one; where the index is, it shall be used before the server knows how many scores there
+# are.
+_USE_INDEX: Final = "SET LOCAL enable_seqscan = off"
+_USE_ANYTHING: Final = "SET LOCAL enable_seqscan TO DEFAULT"
 _OF_IDENTITIES: Final = """
 WITH s AS MATERIALIZED (
     SELECT DISTINCT t.position, t.student_id, t.user_id, p.course_id
@@ -97,7 +101,9 @@ def add_students(db: Connection[Row], marks: Sequence[tuple[int, str, str, str, 
 def add_identities(db: Connection[Row], marks: Sequence[tuple[int, str, int]]) -> None:
     """By position, student id and user: whose an id is has changed."""
     if marks:
+        db.execute(_USE_INDEX)
         execute(db, _OF_IDENTITIES, *columns(marks))
+        db.execute(_USE_ANYTHING)
 
 
 def add_graded(

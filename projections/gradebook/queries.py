@@ -229,6 +229,7 @@ class LearnerFilter:
     Attributes:
         user_contains: part of user name, address or external key, in any case.
         username_contains: part of the user name, in any case.
+        person_contains: the same as ``user_contains``, or part of the full name.
         cohort_id: members of this cohort.
         mode: enrolment mode.
         without_any_role: nobody with a role on this course.
@@ -243,6 +244,7 @@ class LearnerFilter:
 
     user_contains: str | None = None
     username_contains: str | None = None
+    person_contains: str | None = None
     cohort_id: int | None = None
     mode: str | None = None
     without_any_role: bool = False
@@ -508,6 +510,13 @@ def _condition(course_id: str, where: LearnerFilter) -> tuple[LiteralString, lis
         parts.append(("strpos(l.search, lower(%b)) > 0", where.user_contains))
     if where.username_contains:
         parts.append(("strpos(lower(l.username), lower(%b)) > 0", where.username_contains))
+    if where.person_contains:
+        parts.append(
+            (
+                "(strpos(l.search, lower(%b)) > 0 OR strpos(lower(l.full_name), lower(%b)) > 0)",
+                (where.person_contains, where.person_contains),
+            )
+        )
     if where.cohort_id is not None:
         parts.append(("l.cohort_id = %b::bigint", where.cohort_id))
     if where.mode is not None:

@@ -11,7 +11,7 @@ from tests.browser.seminar import PASSWORD, TEACHER
 
 FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-PATIENCE = 10_000
+PATIENCE = 20_000
 """Milliseconds after which what should be on a page counts as missing."""
 
 

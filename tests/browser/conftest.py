@@ -8,7 +8,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    expect,
+    sync_playwright,
+)
 
 from tests.api.http.site import serving
 from tests.browser.chromium import PATIENCE, executable, launched, sign_in
@@ -34,6 +41,7 @@ def seminar(new_database: Callable[[], str]) -> Iterator[Seminar]:
 # test could have one.
 @pytest.fixture(scope="module")
 def chromium(seminar: Seminar) -> Iterator[Browser]:
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright, launched(playwright) as browser:
         yield browser
 

@@ -1,6 +1,7 @@
 """The form above the gradebook: which learners to show, and what is wrong with what was typed.
 
-The names of its fields are those of the grades interface, and they mean the same.
+The names of its fields are those of the grades interface and mean the same, but for the search
+box, which looks through full names as well: they are what the table shows.
 """
 
 import math
@@ -100,7 +101,7 @@ def read_form(
     elif bounded != (None, None) and ordinal is None:
         errors["assignment"] = "Choose the assignment that the range is about."
     where = LearnerFilter(
-        user_contains=typed["user_contains"] or None,
+        person_contains=typed["user_contains"] or None,
         cohort_id=cohort_ids.get(typed["cohort_id"]),
         mode=typed["enrollment_mode"] or None,
         without_any_role=not typed[INCLUDE_STAFF],

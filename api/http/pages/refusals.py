@@ -54,7 +54,7 @@ def refusal(error: Exception, call: Call) -> Response:
         call,
         "refusal.html",
         status=problem.status,
-        heading=_HEADINGS.get(problem.status, "Something went wrong"),
+        heading=_heading(error, problem),
         text=_text(error, problem),
         request_id=call.request_id,
         signs_in=problem.status in (401, 403),
@@ -69,6 +69,12 @@ def _problem(error: Exception) -> Problem:
         kind = _KINDS.get(error.status, "InvalidRequestError")
         return Problem(error.status, kind, error.message or fields, headers=error.headers)
     return problem_of(error)
+
+
+def _heading(error: Exception, problem: Problem) -> str:
+    if isinstance(error, CsrfError):
+        return "Please send it again"
+    return _HEADINGS.get(problem.status, "Something went wrong")
 
 
 def _text(error: Exception, problem: Problem) -> str:

@@ -1,7 +1,12 @@
 """Refusals carry the texts that clients match."""
 
 from domain.errors import ForbiddenError, InvalidCommandError, NotFoundError
-from domain.grades.errors import GradesFrozenError, InvalidOverrideError, SubsectionNotFoundError
+from domain.grades.errors import (
+    GradesFrozenError,
+    InvalidOverrideError,
+    InvalidPointsError,
+    SubsectionNotFoundError,
+)
 
 
 def test_refusals_have_their_texts_and_families() -> None:
@@ -12,4 +17,6 @@ def test_refusals_have_their_texts_and_families() -> None:
     assert isinstance(missing, NotFoundError)
     assert str(GradesFrozenError()) == "Grades are frozen for this course."
     assert isinstance(GradesFrozenError(), ForbiddenError)
+    assert str(InvalidPointsError(float("nan"))) == "nan is no number of points."
+    assert issubclass(InvalidPointsError, InvalidCommandError)
     assert issubclass(InvalidOverrideError, InvalidCommandError)

@@ -1,5 +1,6 @@
 """Grades that follow from events which meet: nothing is lost, whoever is faster."""
 
+import math
 import threading
 from collections.abc import Iterator
 from datetime import datetime
@@ -9,6 +10,7 @@ import psycopg
 import pytest
 
 from domain.grades.application import GRADEBOOK, OverrideRequest
+from domain.grades.errors import InvalidPointsError
 from domain.grades.structure import Viewer
 from infra.log.reader import PostgresLogReader, connect
 from infra.vault import Vault
@@ -276,3 +278,51 @@ def test_grades_of_a_course_without_subsections_can_be_cleared(steps: Stepwise) 
     school.run(lambda: school.backend.grades.clear(user_id, COURSE))
     steps.settle()
     assert percent(school, "ann") is None
+
+
+@pytest.mark.parametrize("points", [math.nan, math.inf, -math.inf, 1e10])
+def test_points_that_would_stop_all_grading_are_refused(steps: Stepwise, points: float) -> None:
+    grades = steps.school.backend.grades
+    for grade, max_grade in ((points, 1.0), (1.0, points)):
+        with pytest.raises(InvalidPointsError):
+            steps.school.run(
+                lambda grade=grade, max_grade=max_grade: grades.save_problem_state(
+                    1, COURSE, key("problem", "q1"), state=None, grade=grade, max_grade=max_grade
+                )
+            )
+
+
+def test_points_of_next_to_nothing_can_be_graded(steps: Stepwise) -> None:
+    school = steps.school
+    user_id = school.register("ann")
+    school.enroll("ann")
+    school.publish(
+        [
+            {**block, "weight": 10.0} if block["usage_key"] == key("problem", "q1") else block
+            for block in SMALL
+        ]
+    )
+    school.run(
+        lambda: school.backend.grades.save_problem_state(
+            user_id, COURSE, key("problem", "q1"), state=None, grade=1.0, max_grade=1e-308
+        )
+    )
+    steps.settle()
+    assert earned(school, "ann") == {"exam": 0.0}
+
+
+def test_who_is_known_by_another_id_is_found_among_many_scores(steps: Stepwise) -> None:
+    school = steps.school
+    user_id = school.register("ann", anonymous_ids=["anon-1"])
+    school.scores((f"somebody-{n}", "q1", 1, 10) for n in range(200))
+    school.score("anon-2", "q1", 5, 10)
+    steps.settle()
+    school.register("ann", anonymous_ids=["anon-1", "anon-2"])
+    school.register("somebody-7", anonymous_ids=["somebody-8"])
+    steps.project()
+    found = {(user, reason) for _, user, _, reason in marked(school)}
+    assert {reason for _, reason in found} == {"identity"}
+    assert user_id in {user for user, _ in found}
+    assert len(found) == 2
+    steps.settle()
+    assert earned(school, "ann") == {"exam": 5.0}
