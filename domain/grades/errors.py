@@ -18,10 +18,6 @@ class SubsectionNotFoundError(GradesError, NotFoundError):
         super().__init__(f"usage_key {usage_key} does not exist in this course.")
 
 
-class InvalidOverrideError(GradesError, InvalidCommandError):
-    """An override that no subsection can have."""
-
-
 class InvalidPointsError(GradesError, InvalidCommandError):
     """Points that nobody can calculate with."""
 
