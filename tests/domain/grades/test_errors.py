@@ -3,7 +3,6 @@
 from domain.errors import ForbiddenError, InvalidCommandError, NotFoundError
 from domain.grades.errors import (
     GradesFrozenError,
-    InvalidOverrideError,
     InvalidPointsError,
     SubsectionNotFoundError,
 )
@@ -19,4 +18,3 @@ def test_refusals_have_their_texts_and_families() -> None:
     assert isinstance(GradesFrozenError(), ForbiddenError)
     assert str(InvalidPointsError(float("nan"))) == "nan is no number of points."
     assert issubclass(InvalidPointsError, InvalidCommandError)
-    assert issubclass(InvalidOverrideError, InvalidCommandError)

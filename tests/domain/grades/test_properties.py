@@ -11,7 +11,7 @@ from domain.grades.course_grade import (
     round_course_percent,
     section_breakdown,
 )
-from domain.grades.policy import check_policy, read_policy
+from domain.grades.policy import read_policy
 from domain.grades.regrading import CourseVersion, Lens
 from domain.grades.scores import (
     ProblemScore,
@@ -35,7 +35,6 @@ def test_a_course_is_graded_as_the_rules_say(chance: Chance, size: int) -> None:
     raw_graders, raw_cutoffs = chance.graders(), chance.cutoffs()
     raw_scores, overrides = chance.scores(blocks), chance.overrides(blocks)
     groups = chance.groups()
-    assert check_policy(raw_graders, raw_cutoffs) == []
     viewer = (
         None
         if groups is None
