@@ -104,6 +104,7 @@ class Recalculation:
         started_at: when the first learner was graded; None before.
         updated_at: when the last ones were.
         finished_at: None while it goes on.
+        error: why it cannot go on at the moment; it is tried again.
     """
 
     course_id: str
@@ -116,6 +117,7 @@ class Recalculation:
     started_at: datetime | None
     updated_at: datetime
     finished_at: datetime | None
+    error: str | None = None
 
     @property
     def fraction(self) -> float:

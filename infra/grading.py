@@ -24,7 +24,7 @@ AT_A_TIME: Final = 1000
 
 RECALCULATION: Final = """
 SELECT course_id, position, reason, total, done, changed, requested_at, started_at, updated_at,
-    finished_at
+    finished_at, error
 FROM gradelog.recalculations WHERE course_id = %b
 """
 PROGRESS: Final = """

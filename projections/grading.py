@@ -51,6 +51,10 @@ CHUNK: Final = 250
 AT_A_TIME: Final = 1000
 """Learners whose scores are in memory together."""
 
+RETRY_AFTER: Final = 60.0
+"""Seconds after which a course that could not be graded is tried again."""
+
+LONGEST_ERROR: Final = 1000
 FREEZE_AFTER: Final = timedelta(days=30)
 SHORTEST_PAUSE: Final = 0.002
 LONGEST_PAUSE: Final = 0.05
@@ -91,12 +95,13 @@ SET position = excluded.position, total = excluded.total, done = 0, changed = 0,
     reason = CASE WHEN r.finished_at IS NULL AND r.reason = 'policy' THEN r.reason
                   ELSE excluded.reason END,
     after_user_id = 0, requested_at = now(), started_at = NULL, updated_at = now(),
-    finished_at = NULL
+    finished_at = NULL, error = NULL, retry_at = NULL
 WHERE r.position < excluded.position
 """
 _UNFINISHED: Final = """
 SELECT course_id, position, reason, after_user_id FROM gradelog.recalculations
-WHERE finished_at IS NULL ORDER BY position LIMIT 1
+WHERE finished_at IS NULL AND (retry_at IS NULL OR retry_at <= now())
+ORDER BY retry_at NULLS FIRST, position LIMIT 1
 """
 _NOTE: Final = """
 UPDATE gradelog.recalculations
@@ -105,9 +110,19 @@ SET done = done + %b::int, changed = changed + %b::int, after_user_id = %b::bigi
     total = greatest(total, done + %b::int)
 WHERE course_id = %b AND position = %b::bigint
 """
+# All learners of the course have to be looked at again, whoever the failure was about.
+_FAIL: Final = """
+INSERT INTO gradelog.recalculations AS r (course_id, position, reason, error, retry_at)
+VALUES (%b, %b::bigint, 'outline', %b, now() + %b::float8 * interval '1 second')
+ON CONFLICT (course_id) DO UPDATE
+SET error = excluded.error, retry_at = excluded.retry_at, done = 0, changed = 0,
+    after_user_id = 0, finished_at = NULL, updated_at = now(),
+    reason = CASE WHEN r.finished_at IS NULL THEN r.reason ELSE excluded.reason END
+"""
 _FINISH: Final = """
 UPDATE gradelog.recalculations
-SET finished_at = now(), updated_at = now(), started_at = coalesce(started_at, now())
+SET finished_at = now(), updated_at = now(), started_at = coalesce(started_at, now()),
+    error = NULL, retry_at = NULL
 WHERE course_id = %b AND position = %b::bigint
 """
 
@@ -120,6 +135,7 @@ class Figures:
     learners: int = 0
     recorded: int = 0
     conflicts: int = 0
+    failures: int = 0
 
 
 @dataclass(slots=True)
@@ -208,6 +224,7 @@ class Grader:
         self._recorded_at = 0
         self._again: dict[Key, _Task] = {}
         self._ahead: dict[Key, int] = {}
+        self._failed: dict[str, tuple[int, Exception]] = {}
         self.figures = Figures()
 
     def run(self, stop: threading.Event) -> None:
@@ -297,6 +314,7 @@ class Grader:
         for mark in requested:
             total = totals[mark.course_id]
             execute(db, _REQUEST, mark.course_id, mark.position, mark.reason, total)
+        self._note_failures(db)
         for key in self._append(db, appends):
             self._put_off(key, tasks[key])
         self.figures.marks += len(found)
@@ -360,6 +378,8 @@ class Grader:
             }
             appends = self._calculate(db, tasks)
             self._refuse_other_tables(db)
+        if self._note_failures(db):
+            return False
         if not users:
             execute(db, _FINISH, course_id, position)
             logger.info("course graded anew", course_id=course_id, reason=reason)
@@ -376,41 +396,69 @@ class Grader:
     # --- calculating ------------------------------------------------------------------------
 
     def _calculate(self, db: Connection[Row], tasks: Mapping[Key, _Task]) -> dict[Key, Append]:
-        """What has to be recorded of these learners."""
-        if not tasks:
+        """What has to be recorded of these learners.
+
+        A course that cannot be graded stops no other: it is noted, and tried again later.
+        """
+        by_course: dict[str, dict[Key, _Task]] = {}
+        for key, task in tasks.items():
+            by_course.setdefault(key[0], {})[key] = task
+        if not by_course:
             return {}
         now = self._clock()
-        heads = inputs.read_heads(db, {course_id for course_id, _ in tasks})
-        open_courses = {
-            course_id: self._course(db, course_id, head.layout_position)
-            for course_id, head in heads.items()
-            if not _is_frozen(head, now)
-        }
+        appends: dict[Key, Append] = {}
+        for course_id, head in inputs.read_heads(db, by_course).items():
+            if _is_frozen(head, now):
+                continue
+            of_course = by_course[course_id]
+            try:
+                course = self._course(db, course_id, head.layout_position)
+                appends |= self._calculate_course(db, course, of_course, now)
+            except psycopg.Error:
+                raise
+            except Exception as error:  # noqa: BLE001 - noted with the course
+                position = min(task.position for task in of_course.values())
+                self._failed[course_id] = (position, error)
+        return appends
+
+    def _calculate_course(
+        self,
+        db: Connection[Row],
+        course: GradedCourse,
+        tasks: Mapping[Key, _Task],
+        now: datetime,
+    ) -> dict[Key, Append]:
         touched: dict[Key, list[Subsection]] = {}
         for key, task in tasks.items():
-            course = open_courses.get(key[0])
-            if course is not None:
-                subsections = _touched(course.version, task)
-                if subsections or task.of_everything or task.overridden:
-                    touched[key] = subsections
-        if not touched:
-            return {}
+            subsections = _touched(course.version, task)
+            if subsections or task.of_everything or task.overridden:
+                touched[key] = subsections
         lenses = Lenses(now)
         appends: dict[Key, Append] = {}
         left = iter(touched.items())
         while part := dict(itertools.islice(left, AT_A_TIME)):
-            appends |= self._regrade(db, tasks, part, open_courses, lenses, now)
+            appends |= self._regrade(db, tasks, part, course, lenses)
         return appends
+
+    def _note_failures(self, db: Connection[Row]) -> bool:
+        """Note which courses could not be graded; they are tried again as a whole."""
+        failed, self._failed = self._failed, {}
+        for course_id, (position, error) in failed.items():
+            self.figures.failures += 1
+            logger.error("course cannot be graded", course_id=course_id, exc_info=error)
+            text = f"{type(error).__name__}: {error}"[:LONGEST_ERROR]
+            execute(db, _FAIL, course_id, position, text, RETRY_AFTER)
+        return bool(failed)
 
     def _regrade(
         self,
         db: Connection[Row],
         tasks: Mapping[Key, _Task],
         touched: Mapping[Key, list[Subsection]],
-        courses: Mapping[str, GradedCourse],
+        course: GradedCourse,
         lenses: Lenses,
-        now: datetime,
     ) -> dict[Key, Append]:
+        version = course.version
         learners = inputs.read_learners(db, touched)
         scores = inputs.read_scores(
             db,
@@ -418,26 +466,26 @@ class Grader:
                 key: None if tasks[key].of_everything else _items(found)
                 for key, found in touched.items()
             },
-            {course_id: course.version.structure for course_id, course in courses.items()},
+            {version.course_id: version.structure},
         )
         appends: dict[Key, Append] = {}
         for key, subsections in touched.items():
-            task, learner, course = tasks[key], learners[key], courses[key[0]]
+            task, learner = tasks[key], learners[key]
             forced = task.forced or (task.seen_anew and learner.has_course_grade)
             if not (forced or task.whole or task.items):
                 continue
             known = inputs.known_of(learner, course.ordinals)
             found = regrade(
-                lenses.of(course.version, learner.viewer),
+                lenses.of(version, learner.viewer),
                 known,
                 subsections,
                 scores[key],
                 forced=forced,
-                deleted=_subsections_of(course.version, task.resets),
+                deleted=_subsections_of(version, task.resets),
             )
             self.figures.learners += 1
             if found is not None:
-                events = _events(key, learner, course.version, found, known.has_passed, forced, now)
+                events = _events(key, learner, version, found, known.has_passed, forced, lenses.now)
                 appends[key] = (events, _provenance(task))
         return appends
 

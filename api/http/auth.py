@@ -63,6 +63,7 @@ class Caller:
         anonymous_ids: ids under which the caller's own work is stored.
         content_orgs: organisations to whose courses the token is restricted; None for all.
         only_own: the token is restricted to the caller's own work.
+        users: whom the filters of the token name, by user name.
     """
 
     username: str
@@ -73,6 +74,7 @@ class Caller:
     anonymous_ids: frozenset[str] = frozenset()
     content_orgs: frozenset[str] | None = None
     only_own: bool = False
+    users: frozenset[str] = frozenset()
 
     @property
     def is_service(self) -> bool:
@@ -281,6 +283,9 @@ def read_claims(claims: Mapping[str, Any]) -> Caller:
         anonymous_ids=frozenset(anonymous_ids),
         content_orgs=orgs or None,
         only_own=any(kind != "content_org" for kind, _ in filters),
+        users=frozenset(
+            username if value == "me" else value for kind, value in filters if kind == "user"
+        ),
     )
 
 

@@ -36,6 +36,7 @@ class RecalculationProgress(Closed):
     started_at: Moment | None
     updated_at: Moment
     finished_at: Moment | None
+    error: str | None = Field(description="Why it cannot go on now; it is tried again.")
 
 
 async def get_recalculation(call: Call) -> Response:
@@ -69,6 +70,7 @@ def render(progress: Recalculation) -> Result:
         "started_at": progress.started_at,
         "updated_at": progress.updated_at,
         "finished_at": progress.finished_at,
+        "error": progress.error,
     }
 
 

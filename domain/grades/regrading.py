@@ -151,7 +151,7 @@ class Lenses:
     """What learners see of a course at one moment, worked out once for all who see the same."""
 
     def __init__(self, now: datetime) -> None:
-        self._now = now
+        self.now = now
         self._of: dict[tuple[str, Viewer | None], Lens] = {}
 
     def of(self, course: CourseVersion, viewer: Viewer) -> Lens:
@@ -159,7 +159,7 @@ class Lenses:
         key = (course.course_id, None if course.structure.uniform else viewer)
         found = self._of.get(key)
         if found is None:
-            found = self._of[key] = Lens(course, viewer, self._now)
+            found = self._of[key] = Lens(course, viewer, self.now)
         return found
 
 

@@ -10,7 +10,7 @@ app: Final = typer.Typer(no_args_is_help=True)
 
 RECALCULATIONS: Final = """
 SELECT course_id, position, reason, total, done, changed, requested_at, started_at, updated_at,
-    finished_at
+    finished_at, error
 FROM gradelog.recalculations WHERE %(course)s::text IS NULL OR course_id = %(course)s
 ORDER BY finished_at IS NOT NULL, requested_at DESC, course_id
 """
@@ -45,7 +45,18 @@ def recalculation(course: Course = None, *, as_json: Json = False) -> None:
         return
     print_table(
         "courses graded anew",
-        ("course", "reason", "done", "of", "%", "changed", "left", "requested", "finished"),
+        (
+            "course",
+            "reason",
+            "done",
+            "of",
+            "%",
+            "changed",
+            "left",
+            "requested",
+            "finished",
+            "error",
+        ),
         [
             (
                 one.course_id,
@@ -57,6 +68,7 @@ def recalculation(course: Course = None, *, as_json: Json = False) -> None:
                 _left(one.seconds_left),
                 one.requested_at,
                 one.finished_at,
+                one.error or "",
             )
             for one in found
         ],
@@ -66,7 +78,7 @@ def recalculation(course: Course = None, *, as_json: Json = False) -> None:
 
 def _document(one: Any) -> dict[str, Any]:
     names = ("course_id", "position", "reason", "total", "done", "changed", "fraction")
-    times = ("seconds_left", "requested_at", "started_at", "updated_at", "finished_at")
+    times = ("seconds_left", "requested_at", "started_at", "updated_at", "finished_at", "error")
     return {name: getattr(one, name) for name in (*names, *times)}
 
 

@@ -20,7 +20,8 @@ CREATE TABLE grading_progress (
 INSERT INTO grading_progress DEFAULT VALUES;
 
 -- Courses whose learners are all graded anew, because of the event at `position`. Goes
--- through the learners by user id; `after_user_id` is the last one that is done.
+-- through the learners by user id; `after_user_id` is the last one that is done. A course
+-- that cannot be graded has an `error` and is tried again at `retry_at`.
 CREATE TABLE recalculations (
     course_id     text        COLLATE "C" PRIMARY KEY,
     position      bigint      NOT NULL,
@@ -32,5 +33,7 @@ CREATE TABLE recalculations (
     requested_at  timestamptz NOT NULL DEFAULT now(),
     started_at    timestamptz,
     updated_at    timestamptz NOT NULL DEFAULT now(),
-    finished_at   timestamptz
+    finished_at   timestamptz,
+    error         text,
+    retry_at      timestamptz
 );

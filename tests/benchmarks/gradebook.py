@@ -12,9 +12,10 @@ from urllib.parse import quote
 import httpx
 
 from tests.benchmarks.bare import bare
-from tests.benchmarks.classes import Class, fill, username
+from tests.benchmarks.classes import Class, username
 from tests.benchmarks.harness import Figure, Settings, percentile, rounds, scratch
 from tests.benchmarks.over_http import Server, load, server
+from tests.benchmarks.storing import fill
 
 PAGE = 50
 CONNECTIONS = 16

@@ -14,23 +14,25 @@ from tests.benchmarks.classes import (
     START,
     Class,
     enrollments,
-    fill,
-    following,
-    head,
     points,
     policy,
-    publish,
     scores,
-    store,
-    store_users,
     submissions,
     username,
-    wait_until,
-    wait_until_graded,
 )
 from tests.benchmarks.gradebook import Reader, pages
 from tests.benchmarks.harness import Figure, Settings, percentile, scratch
 from tests.benchmarks.over_http import Server, server
+from tests.benchmarks.storing import (
+    fill,
+    following,
+    head,
+    publish,
+    store,
+    store_users,
+    wait_until,
+    wait_until_graded,
+)
 
 BATCH = 5000
 FOLDED = "SELECT position >= %s FROM gradelog.read_models WHERE name = 'gradebook'"

@@ -32,7 +32,7 @@ def main(target: Path) -> None:
         ):
             seminar = Seminar(opened, site)
             fill(opened)
-            seminar.override("hnakamura7", "capacitors", 9, "Handed in on paper.")
+            seminar.override("learner008", "capacitors", 9, "Handed in on paper.")
             with launched(playwright) as browser:
                 page = browser.new_page(viewport={"width": 1180, "height": 760})
                 draw(page, seminar, target)

@@ -51,8 +51,8 @@ FAULTS = """() => {
 @pytest.fixture
 def addresses(seminar: Seminar) -> list[str]:
     """One page of each kind, also with what is rarely on it."""
-    overridden = seminar.cell("kquist10", "ohm")
-    seminar.override("kquist10", "ohm", 8, "Twice, so that there is something to compare.")
+    overridden = seminar.cell("learner011", "ohm")
+    seminar.override("learner011", "ohm", 8, "Twice, so that there is something to compare.")
     return [
         seminar.address(),
         seminar.address() + "?search=nothing",
@@ -60,7 +60,7 @@ def addresses(seminar: Seminar) -> list[str]:
         seminar.table + "?course_grade_min=x&assignment=y&cohort_id=z",
         seminar.table + "?user_contains=nobody",
         overridden,
-        seminar.cell("kquist10", "lab3"),
+        seminar.cell("learner011", "lab3"),
         seminar.address("course-v1:No+Such+Course"),
     ]
 
@@ -72,7 +72,7 @@ def test_everything_has_a_name_and_a_place(page: Page, addresses: list[str]) -> 
 
 
 def test_what_is_wrong_in_a_form_belongs_to_its_field(page: Page, seminar: Seminar) -> None:
-    page.goto(seminar.cell("kquist10", "ohm"))
+    page.goto(seminar.cell("learner011", "ohm"))
     page.get_by_label("Points that count").fill("many")
     page.get_by_label("Reason").fill(" ")
     page.get_by_role("button", name="Save").click()

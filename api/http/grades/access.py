@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from api.http.auth import UnauthenticatedError
 from api.http.calls import Call
 from api.http.grades import errors
 from api.http.grades.parameters import course_in_path, course_key
@@ -45,6 +46,19 @@ async def standing(call: Call, course_id: str, *, graded: bool = False) -> Stand
     query = queries.course_context(course_id, call.caller.username)
     found = await ask(call, replace(query, graded=graded))
     return Standing(found.value.course, found.value.caller, found.position)
+
+
+def refuse_closed_account(call: Call, rights: CallerRights | None) -> None:
+    """Refuse accounts that are not active where the peer takes them with JWT alone.
+
+    Sessions of such accounts are no sessions anyway, so this is about the scheme ``Bearer``.
+
+    Raises:
+        UnauthenticatedError: it is one.
+    """
+    scheme = call.raw.get(b"authorization", b"").partition(b" ")[0].lower()
+    if scheme == b"bearer" and rights is not None and not rights.is_active:
+        raise UnauthenticatedError("the account is not active")
 
 
 async def open_gradebook(call: Call) -> Opened:

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from api.http.calls import Call
 from api.http.grades import errors
-from api.http.grades.access import standing
+from api.http.grades.access import refuse_closed_account, standing
 from api.http.grades.content import CourseContent, content_of
 from api.http.grades.learners import viewers
 from api.http.grades.paging import read_page
@@ -67,6 +67,7 @@ async def _authorised_course(call: Call, query: Parameters) -> str | None:
     """The course that is asked about, None for all.
 
     Raises:
+        UnauthenticatedError: the account of the caller is closed.
         ApiError: 403: the caller is not global staff. 400: no key.
     """
     # Newer releases call it course_key, which wins.
@@ -74,6 +75,7 @@ async def _authorised_course(call: Call, query: Parameters) -> str | None:
     given = query.text(name)
     key = course_key(course_in_query(given))
     found = await standing(call, given if key is None else str(key))
+    refuse_closed_account(call, found.rights)
     if not is_global_staff(call.caller, found.rights):
         raise errors.not_allowed()
     if given and key is None:

@@ -59,8 +59,7 @@ def may_read_grades(
             and caller.content_orgs is not None
             and course is not None
             and course.org in caller.content_orgs
-            and caller.only_own
-            and own
+            and {user.lower() for user in caller.users} == {username.lower()}
         )
     return own or is_global_staff(caller, rights)
 

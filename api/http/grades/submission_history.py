@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from api.http.calls import Call
 from api.http.grades import errors
-from api.http.grades.access import standing
+from api.http.grades.access import refuse_closed_account, standing
 from api.http.grades.content import CourseContent, content_of
 from api.http.grades.paging import read_page
 from api.http.grades.parameters import Parameters, course_at_start_of_path, course_key
@@ -53,6 +53,7 @@ async def get_submission_history(call: Call) -> Response:
     text = course_at_start_of_path(call)
     key = course_key(text)
     found = await standing(call, text if key is None else str(key))
+    refuse_closed_account(call, found.rights)
     if not is_global_staff(call.caller, found.rights):
         raise errors.not_allowed()
     throttle_history(call)

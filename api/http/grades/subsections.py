@@ -1,6 +1,7 @@
 """One cell of the gradebook: what was calculated, what somebody decided instead, and how it came."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -8,10 +9,10 @@ from starlette.responses import Response
 
 from api.http.calls import Call
 from api.http.grades import errors
-from api.http.grades.access import standing
+from api.http.grades.access import Standing, standing
 from api.http.grades.content import CourseContent, content_of
 from api.http.grades.learners import viewers
-from api.http.grades.parameters import Parameters, path_text, whole_number
+from api.http.grades.parameters import LARGEST_NUMBER, Parameters, path_text, whole_number
 from api.http.grades.permissions import is_course_author
 from api.http.grades.problem_scores import problem_scores
 from api.http.reading import ask, result
@@ -21,7 +22,7 @@ from domain.grades.application import override_context
 from domain.grades.learner_grades import REMOVED
 from domain.grades.scores import Totals, subsection_totals
 from domain.grades.structure import Viewer, visible
-from domain.keys import BlockKey, InvalidKeyError, parse_block_key
+from domain.keys import BlockKey, CourseKey, InvalidKeyError, parse_block_key
 from projections.gradebook import queries
 from projections.gradebook.rows import OverrideChange, SubsectionCell
 from projections.gradebook.tables import StoredOverride
@@ -37,9 +38,8 @@ _EMPTY: Final = SubsectionCell(None, None)
 async def get_subsection_grade(call: Call) -> Response:
     """The grade of one learner in one subsection, with the history of its override."""
     key = _usage_key(path_text(call, "subsection_id"))
-    course_key = key.course.without_branch
+    course_key, found = await _course_of(call, key)
     course_id = str(course_key)
-    found = await standing(call, course_id)
     if not is_course_author(call.caller, found.rights, course_key):
         raise errors.not_an_author()
     query = Parameters(call)
@@ -80,12 +80,27 @@ def _usage_key(text: str) -> BlockKey:
         raise errors.invalid_usage_key() from None
 
 
+async def _course_of(call: Call, key: BlockKey) -> tuple[CourseKey, Standing]:
+    """The course that a block belongs to: courses of the old form have keys of blocks of the new."""
+    course_key = key.course.without_branch
+    found = await standing(call, str(course_key))
+    if found.course is None:
+        old_key = replace(course_key, deprecated=True)
+        old = await standing(call, str(old_key))
+        if old.course is not None:
+            return old_key, old
+    return course_key, found
+
+
 def _limit(query: Parameters) -> int | None:
     """How many changes to show; None for all. What is no such number shows none."""
     text = query.get("history_record_limit")
     if text is None:
         return None
-    return max(0, whole_number(text) or 0)
+    try:
+        return min(max(0, int(text)), LARGEST_NUMBER)
+    except ValueError:
+        return 0
 
 
 async def _calculated(

@@ -229,3 +229,30 @@ def recalculated(physics: School) -> None:
         return bool(found and found.finished_at and found.position >= head)
 
     wait_until(over)
+
+
+def test_a_course_that_cannot_be_graded_stops_no_other_and_is_told(physics: School) -> None:
+    other = "course-v1:Uni+Chemistry+2026"
+    physics.publish(a_course({"exam": ("Exam", {"q1": 10})}, other), course_id=other)
+    for name in ("ann", "bea"):
+        physics.register(name)
+    physics.enroll("ann")
+    physics.enroll("bea", other)
+    physics.learner("ann")
+    # What only a defect could bring about: an outline that says nothing of its subsections.
+    broken = (
+        "UPDATE gradebook_v1.outlines SET blocks = replace(blocks, '\"max_score\":10.0',"
+        ' \'"max_score":"ten"\') WHERE course_id = %s RETURNING 1'
+    )
+    assert physics.rows(broken, COURSE)
+    physics.rows(
+        "UPDATE gradebook_v1.courses SET layout_position = layout_position + 1"
+        " WHERE course_id = %s RETURNING 1",
+        COURSE,
+    )
+    physics.score("ann", "q1", 10, 10)
+    physics.score("bea", "q1", 10, 10, course_id=other)
+    assert physics.learner("bea", other).percent == 0.6
+    found = physics.run(lambda: physics.backend.grading.recalculation(COURSE))
+    assert found.finished_at is None
+    assert "ten" in found.error

@@ -171,6 +171,16 @@ def test_refusals(example: Classroom) -> None:
     assert example.root.get(PATH, username=many.rpartition(",")[0]).status_code == 200
 
 
+def test_a_closed_account_may_ask_with_jwt_alone(example: Classroom) -> None:
+    example.register("boss", is_staff=True, is_active=False)
+    token = example.site.token(example.name("boss"))
+    for path in (PATH, f"/submission_history/{example.course_id}/"):
+        closed = example.caller("boss").get(path)
+        assert problem(closed) == (401, None, "Incorrect authentication credentials.")
+        headers = {"Authorization": f"JWT {token}"}
+        assert example.nobody.send("GET", path, headers=headers).status_code == 200
+
+
 def test_recorded_global_staff_may_ask(example: Classroom) -> None:
     example.register("boss", is_staff=True)
     assert example.caller("boss").get(PATH, course_id=example.course_id).status_code == 200

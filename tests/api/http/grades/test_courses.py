@@ -193,6 +193,12 @@ def test_a_restricted_application_needs_all_of_its_rights(graded: Classroom) -> 
     assert status([org], ["grades:read"]) == 403
     assert status(["user:me"], ["grades:read"]) == 403
     assert status([org, "user:me"], ["grades:read"], username=graded.name("ben")) == 403
+    ann, ben = f"user:{graded.name('ann')}", f"user:{graded.name('ben')}"
+    assert status([org, ann], ["grades:read"]) == 200
+    assert status([org, ben], ["grades:read"]) == 403
+    assert status([org, "user:me", ben], ["grades:read"]) == 403
+    assert status([org, "other:thing"], ["grades:read"]) == 403
+    assert status([org, ben], ["grades:read"], username=graded.name("ben")) == 200
 
 
 def test_a_grade_as_it_was(graded: Classroom) -> None:

@@ -95,7 +95,10 @@ def test_an_override_with_its_history(physics: Classroom) -> None:
 
 @pytest.mark.parametrize(
     ("limit", "shown"),
-    [("1", [3]), ("2", [2, 3]), ("99", [1, 2, 3]), ("0", []), ("x", []), ("", []), ("-1", [])],
+    [
+        *(("1", [3]), ("2", [2, 3]), ("99", [1, 2, 3]), ("9" * 30, [1, 2, 3])),
+        *(("0", []), ("x", []), ("", []), ("-1", [])),
+    ],
 )
 def test_the_newest_changes(physics: Classroom, limit: str, shown: list[int]) -> None:
     ann, cell = physics.learner("ann"), physics.cell("hw1")
@@ -173,6 +176,25 @@ def test_a_subsection_that_is_not_in_the_course(physics: Classroom) -> None:
     unknown = "block-v1:No+Such+Course+type@sequential+block@x"
     found = physics.root.get(f"/subsection/{unknown}", user_id=ann).json()
     assert (found["success"], found["course_id"]) == (False, "course-v1:No+Such+Course")
+
+
+def test_a_course_of_the_old_form(room: Classroom) -> None:
+    old = f"{room.org}/Physics/2026"
+    room.school.publish(room.blocks(), course_id=old)
+    ann, cell = room.register("ann"), room.cell("hw1")
+    room.school.enroll(room.name("ann"), old)
+    teacher = room.caller("prof", course_roles={"staff": [old]})
+    response = teacher.get(f"/subsection/{cell}/", user_id=ann)
+    assert response.status_code == 200
+    assert response.json()["course_id"] == old
+    assert response.json()["original_grade"] == points(0.0, 6.0, 0.0, 6.0)
+    overrides = [an_override(ann, cell, earned_graded_override=4)]
+    done = teacher.send("POST", f"/gradebook/{old}/bulk-update", json=overrides)
+    assert done.status_code == 202
+    found = teacher.get(f"/subsection/{cell}/", user_id=ann).json()
+    assert found["override"]["earned_graded_override"] == 4.0
+    assert len(found["history"]) == 1
+    assert problem(room.teacher.get(f"/subsection/{cell}/", user_id=ann))[0] == 403
 
 
 def test_refusals_in_their_order(physics: Classroom) -> None:
