@@ -20,6 +20,7 @@ from api.http.calls import Call
 from api.http.grades.errors import ApiError
 from api.http.grades.parameters import Parameters
 from api.http.grades.permissions import has_staff_access, is_global_staff
+from api.http.idempotency import Written, idempotency, reopen
 from api.http.learner_access import (
     WRITE_ENROLLMENTS,
     answer,
@@ -42,9 +43,10 @@ from api.http.learner_schemas import (
 from api.http.problems import AUTHENTICATE, invalid, problem_of
 from api.http.reading import ask, result
 from api.http.routing import Answers, Operation, Parameter
-from api.http.submissions import IF_NONE_MATCH, MIN_POSITION, ON_BEHALF_OF
+from api.http.submissions import IDEMPOTENCY_KEY, IF_NONE_MATCH, MIN_POSITION, ON_BEHALF_OF
 from domain.errors import ForbiddenError, InvalidFieldsError
 from domain.keys import InvalidKeyError, parse_course_key
+from domain.learners.enrolling import EnrollmentState
 from domain.learners.errors import UserNotFoundError
 from projections.gradebook.queries import (
     caller_rights,
@@ -78,7 +80,8 @@ class EnrollmentError(Exception):
 async def enroll(call: Call) -> Response:
     """Enrol a user, change the track, or end the enrolment."""
     await refuse_unless_writer(call, WRITE_ENROLLMENTS)
-    body = parse_json(await call.raw_body())
+    raw = await call.raw_body()
+    body = parse_json(raw)
     if not isinstance(body, dict):
         raise invalid("the body must be a JSON object")
     username, mode, is_active = body.get("user"), body.get("mode"), body.get("is_active")
@@ -97,21 +100,33 @@ async def enroll(call: Call) -> Response:
             f"The [{mode}] course mode is expired or otherwise unavailable for course run"
             f" [{course_id}]."
         )
-    username = call.caller.username if username in (None, "") else username
+    name = call.caller.username if username in (None, "") else username
+    now = call.now()
+
+    def render(state: EnrollmentState) -> Written:
+        row = EnrollmentRow(
+            state.enrollment_id,
+            state.user_id,
+            name,
+            state.course_id,
+            state.mode,
+            state.is_active,
+            state.enrolled_at,
+        )
+        return Written(200, _enrollment(row, course, now))
+
     done = await call.backend.learners.set_enrollment(
-        username, str(key), mode, is_active, provenance=call.provenance()
+        name,
+        str(key),
+        mode,
+        is_active,
+        provenance=call.provenance(),
+        idempotency=idempotency(call, raw, render),
     )
-    state = done.value
-    row = EnrollmentRow(
-        state.enrollment_id,
-        state.user_id,
-        username,
-        state.course_id,
-        state.mode,
-        state.is_active,
-        state.enrolled_at,
-    )
-    return await answer(call, done, _enrollment(row, course, call.now()))
+    if done.replay is not None:
+        assert done.position is not None
+        return (await reopen(call, done.replay)).response(done.position, replayed=True)
+    return await answer(call, done, render(done.value).body)
 
 
 # --- questions --------------------------------------------------------------------------------
@@ -327,6 +342,7 @@ def _refused(*statuses: int) -> dict[int, Answers]:
         409: "Others changed the same at the same time; send it again.",
         413: "The body is too large.",
         415: "The body has another format than this takes.",
+        422: "The idempotency key was used for another request.",
         503: "This cannot be answered now; try again later.",
         504: "It is not known whether this was written.",
     }
@@ -368,11 +384,13 @@ OPERATIONS: Final = (
         operation_id="enroll",
         tag=TAG,
         summary="Enrol a user, change the track, or end the enrolment; the same again writes nothing.",
-        parameters=(ON_BEHALF_OF,),
+        parameters=(IDEMPOTENCY_KEY, ON_BEHALF_OF),
         body=GivenEnrollment,
         answers={
-            200: Answers("The enrolment.", Enrollment, headers=("X-Log-Position",)),
-            **_refused(400, 401, 403, 406, 409, 413, 415, 503, 504),
+            200: Answers(
+                "The enrolment.", Enrollment, headers=("X-Log-Position", "Idempotent-Replayed")
+            ),
+            **_refused(400, 401, 403, 406, 409, 413, 415, 422, 503, 504),
         },
         refusal=refusal,
     ),

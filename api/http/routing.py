@@ -22,6 +22,8 @@ from api.http.authentication import authenticate, to_sign_in
 from api.http.calls import HEADERS, ROUTE, Call, raw_path
 from api.http.problems import IN_BODY, IN_QUERY, Locations, Problem, problem_of
 
+MATCHED: Final = "gradelog.matched"
+
 Handler = Callable[[Call], Awaitable[Response]]
 Refusal = Callable[[Exception, Call], Response]
 
@@ -199,12 +201,46 @@ def _refused(operation: Operation, error: Exception, call: Call) -> Response:
     return problem_of(error, locations).response(call.request_id)
 
 
-def routes(operations: Iterable[Operation]) -> list[PathRoute]:
+class Routes(BaseRoute):
+    """All paths, looked up by how they begin: there are too many to try each of them."""
+
+    def __init__(self, routes: Sequence[PathRoute]) -> None:
+        """Make it of routes, of which the first that matches counts."""
+        self.routes = routes
+        self._by_beginning: dict[str, list[PathRoute]] = {}
+        for route in routes:
+            self._by_beginning.setdefault(_beginning(route.path), []).append(route)
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Whether the path as it was sent is one of these."""
+        if scope["type"] == "http":
+            for route in self._by_beginning.get(_beginning(raw_path(scope)), ()):
+                match, found = route.matches(scope)
+                if match is Match.FULL:
+                    return match, {**found, MATCHED: route}
+        return Match.NONE, {}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the route of the path answer."""
+        await cast(PathRoute, scope[MATCHED]).handle(scope, receive, send)
+
+    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
+        """Operations are known by their ids, not by names of routes."""
+        raise NoMatchFound(name, path_params)
+
+
+def _beginning(path: str) -> str:
+    """What no parameter stands in: the interface of an API, or the first part of the path."""
+    parts = path.split("/", 3)
+    return "/".join(parts[1:3]) if parts[1:2] == ["api"] else "".join(parts[1:2])
+
+
+def routes(operations: Iterable[Operation]) -> list[BaseRoute]:
     """One route for each path, in the order of the operations."""
     by_path: dict[str, list[Operation]] = {}
     for operation in operations:
         by_path.setdefault(operation.path, []).append(operation)
-    return [PathRoute(found) for found in by_path.values()]
+    return [Routes([PathRoute(found) for found in by_path.values()])]
 
 
 def _regex(path: str) -> str:

@@ -8,13 +8,14 @@ changed, because a learner sees it change at once.
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from domain import events
 from domain.aggregate import EventSourced, OpeningEvent
 from domain.events import register
+from domain.streams import deriving
 
-_NAMESPACE = UUID("b6a2b51e-5d0f-5a0c-9a39-5fd1b8f5c6e2")
+_derived = deriving(UUID("b6a2b51e-5d0f-5a0c-9a39-5fd1b8f5c6e2"))
 
 CREATED = "+"
 CHANGED = "~"
@@ -23,7 +24,7 @@ REMOVED = "-"
 
 def learner_grades_stream(user_id: int, course_id: str) -> UUID:
     """The stream of a learner's grades in a course."""
-    return uuid5(_NAMESPACE, f"{course_id}\0{user_id}")
+    return _derived(f"{course_id}\0{user_id}")
 
 
 class LearnerGradesEvent(OpeningEvent):

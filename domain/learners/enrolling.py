@@ -1,11 +1,12 @@
 """The commands about enrolments: who is in which course, and on which track."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from domain.application import Command, Done, IdWanted, Outcome, Work
+from domain.application import Command, Done, Idempotency, IdWanted, Outcome, Work
 from domain.errors import ConflictError, DomainError
 from domain.events import NOBODY, Provenance
 from domain.learners import fields
@@ -41,6 +42,7 @@ class Enrollments(Directory):
         enrolled_at: object = None,
         unenrolled_at: object = None,
         provenance: Provenance = NOBODY,
+        idempotency: Idempotency[EnrollmentState] | None = None,
     ) -> Done[EnrollmentState]:
         """Enrol a user in a course, change the track, or end the enrolment.
 
@@ -53,10 +55,12 @@ class Enrollments(Directory):
             enrolled_at: since when, for a new enrolment; now when None.
             unenrolled_at: until when, for one that ends; now when None.
             provenance: who enrols, through what.
+            idempotency: what makes a repeat harmless.
 
         Raises:
             InvalidLearnerError: bad values, all of them.
             UserNotFoundError: nobody is called so.
+            IdempotencyKeyReusedError: the key was used for another request.
         """
         values = fields.enrollment(
             {
@@ -71,6 +75,7 @@ class Enrollments(Directory):
         )
         user_id = await self.find_user(values.username, values.user_id)
         stream_id, command = self._enrollment(values, user_id)
+        command = replace(command, idempotency=idempotency)
         return await self._execute((stream_id,), command, provenance=provenance)
 
     async def set_enrollments(

@@ -8,23 +8,24 @@ are still active. Scores are facts for the read models; no rule reads one back.
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, Self, TypeVar
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from domain import events
 from domain.aggregate import EventSourced
 from domain.events import CreatedEvent, Event, register
+from domain.streams import deriving
 from domain.submissions import fields
 from domain.submissions.errors import SubmissionNotFoundError, SubmissionRequestError
 from domain.submissions.fields import NOT_UNIQUE, StudentItemKey
 
 E = TypeVar("E", bound="StudentItemEvent")
 
-_NAMESPACE = UUID("6f0a1d0e-0c52-5a3e-9a6b-2f6c1f8a4d11")
+_derived = deriving(UUID("6f0a1d0e-0c52-5a3e-9a6b-2f6c1f8a4d11"))
 
 
 def student_item_stream(student_id: str, course_id: str, item_id: str) -> UUID:
     """The stream of a student item; ``item_type`` is no part of its identity."""
-    return uuid5(_NAMESPACE, f"{course_id}\0{student_id}\0{item_id}")
+    return _derived(f"{course_id}\0{student_id}\0{item_id}")
 
 
 class StudentItemRegistered(CreatedEvent):

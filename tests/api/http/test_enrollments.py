@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.api.http.people import COURSES, ENROLLMENT, a_course, a_user, ask, enrol, lms, types
@@ -72,6 +73,29 @@ def test_an_enrolment_changes_ends_and_begins_again(site: Site) -> None:
         "LearnerUnenrolled",
         "LearnerReenrolled",
     ]
+
+
+def test_an_idempotency_key_stands_for_one_request(site: Site) -> None:
+    user, course_id = a_user(site), a_course(site)
+    body = {"user": user, "course_details": {"course_id": course_id}}
+
+    def send(**values: Any) -> httpx.Response:
+        headers = {"Idempotency-Key": course_id}
+        url = f"{ENROLLMENT}/enrollment/"
+        return ask(lms(site), "POST", url, {**body, **values}, headers=headers)
+
+    first = send()
+    assert (first.status_code, first.headers.get("Idempotent-Replayed")) == (200, None)
+    enrol(site, user, course_id, is_active=False)
+    again = send()
+    assert (again.status_code, again.headers.get("Idempotent-Replayed")) == (200, "true")
+    assert again.json() == first.json()
+    assert again.headers["X-Log-Position"] == first.headers["X-Log-Position"]
+    other = send(mode="honor")
+    assert other.status_code == 422
+    assert list(other.json()) == ["detail"]
+    url = f"{ENROLLMENT}/enrollment/{user},{course_id}"
+    assert ask(lms(site), "GET", url).json()["is_active"] is False
 
 
 def test_what_is_wrong_with_an_enrolment_is_told_in_a_message(site: Site) -> None:

@@ -16,6 +16,19 @@ LEARNER = "ann"
 ITEM = an_item(student_id=LEARNER, course_id="course-v1:Right+C+R")
 COURSE = ITEM["course_id"]
 OTHER_COURSE = "course-v1:Wrong+C+R"
+CELL = "block-v1:Right+C+R+type@sequential+block@week"
+IN_PATH = {
+    "{course_id}": COURSE,
+    "{student_id}": LEARNER,
+    "{username}": LEARNER,
+    "{key}": f"{LEARNER},{COURSE}",
+    "{role}": "beta_testers",
+    "{cohort_id}": "1000000",
+    "{user_id}": "1000000",
+    "{usage_key}": CELL,
+    "{subsection_id}": CELL,
+}
+"""What stands in paths; there is no such cohort, number of a user, or subsection."""
 
 Callers = Callable[[Site], Site]
 
@@ -23,7 +36,9 @@ CALLERS: dict[str, Callers] = {
     "nobody": lambda site: site.nobody,
     "reading service": lambda site: site.as_("s", scopes=["submissions:read"]),
     "writing service": lambda site: site.as_("s", scopes=["submissions:write"]),
-    "other service": lambda site: site.as_("s", scopes=["users:write"]),
+    "service of users": lambda site: site.as_("s", scopes=["users:write"]),
+    "service of enrolments": lambda site: site.as_("s", scopes=["enrollments:write"]),
+    "service of courses": lambda site: site.as_("s", scopes=["courses:write"]),
     "service of the organisation": lambda site: filtered(site, "content_org:Right"),
     "service of another organisation": lambda site: filtered(site, "content_org:Wrong"),
     "service restricted to itself": lambda site: filtered(site, "user:me"),
@@ -55,11 +70,15 @@ READERS = {
     "course instructor",
 }
 WRITERS = READERS - {"reading service"} | {"writing service"}
-PUBLISHERS = {"global staff", "service of the organisation"}
+PUBLISHERS = {"global staff", "service of the organisation", "service of courses"}
+TEAM = {"global staff", "service of the organisation", "course staff", "course instructor"}
+COHORTS = TEAM | {"service of enrolments", "service of courses"}
 LEARNERS = {"the learner", "the learner by another id"}
 ANYBODY = set(CALLERS)
 HIDDEN_FROM = {
-    "other service",
+    "service of users",
+    "service of enrolments",
+    "service of courses",
     "service restricted to itself",
     "service with an unknown filter",
     "course beta tester",
@@ -76,19 +95,25 @@ class Rule:
     allowed: set[str]
     hidden_from: frozenset[str] = frozenset()
     query: tuple[str, ...] = ()
-    body: dict[str, Any] | None = None
+    body: Any = None
     answers: frozenset[int] = frozenset({200, 201, 204})
+    to_nobody: int = 401
 
     def expected(self, caller: str) -> frozenset[int] | set[int]:
         if caller in self.allowed:
             return self.answers
         if caller == "nobody":
-            return {401}
+            return {self.to_nobody}
         return {404} if caller in self.hidden_from else {403}
 
 
 ITEM_NAMES = ("student_id", "course_id", "item_id", "item_type")
 BY_UUID = Rule(READERS | LEARNERS, hidden_from=frozenset(HIDDEN_FROM))
+KNOWN = ANYBODY - {"nobody"}
+TO_SIGN_IN = 302
+NO_FORM = frozenset({400})
+"""What is sent is no form: whoever may send one is told so."""
+NOT_THERE = frozenset({404})
 
 RULES = {
     "createSubmission": Rule(WRITERS, body={"student_item": ITEM, "answer": 1}),
@@ -107,13 +132,67 @@ RULES = {
     "getStudentIdsBySubmissionUuid": Rule(READERS, body={"submission_uuids": []}),
     "getScores": Rule(READERS | LEARNERS),
     "getHistory": Rule(READERS | LEARNERS, query=ITEM_NAMES[:3]),
-    "getCourses": Rule(ANYBODY - {"nobody"}),
-    "getCourse": Rule(ANYBODY - {"nobody", "service of another organisation"}),
+    "getCourses": Rule(KNOWN),
+    "getCourse": Rule(KNOWN - {"service of another organisation"}),
     "publishCourse": Rule(PUBLISHERS, body={"display_name": "Right", "outline": []}),
-    # What is sent is no form: whoever may import is told so.
+    # Which course it is stands in the archive.
     "importCourse": Rule(
-        PUBLISHERS | {"service of another organisation"}, body={}, answers=frozenset({400})
+        PUBLISHERS | {"service of another organisation"}, body={}, answers=NO_FORM
     ),
+    "getRecalculation": Rule(TEAM | {"service of courses"}, answers=frozenset({200, 404})),
+    "registerUser": Rule({"global staff", "service of users"}, body={"full_name": "Ann"}),
+    "getUser": Rule({"global staff", "service of users", "the learner"}),
+    "grantRole": Rule(
+        PUBLISHERS | {"service of users", "course instructor"}, answers=frozenset({200})
+    ),
+    "revokeRole": Rule(PUBLISHERS | {"service of users", "course instructor"}),
+    "enroll": Rule(
+        {"global staff", "service of enrolments"},
+        body={"user": LEARNER, "course_details": {"course_id": COURSE}},
+    ),
+    "getEnrollment": Rule(
+        TEAM | {"service of enrolments", "the learner"}, hidden_from=frozenset(CALLERS)
+    ),
+    "getEnrollments": Rule(KNOWN),
+    "getEnrollmentCourse": Rule(KNOWN),
+    "getRoles": Rule(KNOWN),
+    "getCohortSettings": Rule(COHORTS),
+    "setCohortSettings": Rule(COHORTS, body={"is_cohorted": True}),
+    "getCohorts": Rule(COHORTS),
+    "listCohorts": Rule(COHORTS),
+    "createCohort": Rule(COHORTS, body={"name": "Red", "assignment_type": "manual"}),
+    "getCohort": Rule(COHORTS, answers=NOT_THERE),
+    "changeCohort": Rule(COHORTS, body={"name": "Blue"}, answers=NOT_THERE),
+    "getCohortMembers": Rule(COHORTS, answers=NOT_THERE),
+    "addCohortMembers": Rule(COHORTS, body={"users": [LEARNER]}, answers=NOT_THERE),
+    "addCohortMember": Rule(COHORTS, answers=NOT_THERE),
+    "removeCohortMember": Rule(COHORTS, answers=NOT_THERE),
+    "uploadCohortMembers": Rule(
+        {"global staff", "service of the organisation", "service of enrolments"},
+        body={},
+        answers=NO_FORM,
+    ),
+    "getGrades": Rule({"global staff"}, query=("course_id",)),
+    "getCourseGrades": Rule({"global staff"}),
+    "getGradingPolicy": Rule(TEAM),
+    "getGradebook": Rule(TEAM),
+    "bulkUpdateGradebook": Rule(TEAM, body=[], answers=frozenset({202})),
+    "getGradingInfo": Rule(TEAM),
+    "getSubsectionGrade": Rule(TEAM, query=("user_id",), answers=NOT_THERE),
+    "getSectionGradesBreakdown": Rule({"global staff"}),
+    "getSubmissionHistory": Rule({"global staff"}),
+    "exportGrades": Rule(TEAM),
+    "importGrades": Rule(TEAM, body={}, answers=NO_FORM),
+    "exportIntervention": Rule(TEAM),
+    "getGradeImports": Rule(TEAM),
+    "getGradeImportsOfGradebook": Rule(TEAM),
+    "showCourses": Rule(KNOWN, to_nobody=TO_SIGN_IN),
+    "showGradebook": Rule(TEAM, to_nobody=TO_SIGN_IN),
+    "showCell": Rule(TEAM, answers=NOT_THERE, to_nobody=TO_SIGN_IN),
+    "changeCell": Rule(TEAM, body={}, answers=NOT_THERE, to_nobody=TO_SIGN_IN),
+    "getStyle": Rule(ANYBODY),
+    "getScript": Rule(ANYBODY),
+    "getIcon": Rule(ANYBODY),
     # Whom a session belongs to is not told by the header.
     "refreshToken": Rule(ANYBODY, answers=frozenset({401})),
     "getCsrfToken": Rule(ANYBODY),
@@ -121,7 +200,7 @@ RULES = {
     "logIn": Rule(ANYBODY, answers=frozenset({415})),
     "logOutByLink": Rule(ANYBODY),
     "logOut": Rule(ANYBODY),
-    "getAccount": Rule(ANYBODY - {"nobody"}, answers=frozenset({404})),
+    "getAccount": Rule(KNOWN),
     "getMfeConfig": Rule(ANYBODY),
     "getLiveness": Rule(ANYBODY),
     "getReadiness": Rule(ANYBODY),
@@ -133,11 +212,15 @@ RULES = {
 
 @pytest.fixture(scope="module")
 def uuid(site: Site) -> str:
-    site.client.put(
-        f"{site.url}/api/courses/v1/courses/{COURSE}/",
-        json=RULES["publishCourse"].body,
-        headers=site.as_("g", staff=True).headers,
-    ).raise_for_status()
+    for path, name in (
+        (f"courses/v1/courses/{COURSE}", "publishCourse"),
+        (f"users/v1/users/{LEARNER}", "registerUser"),
+    ):
+        site.client.put(
+            f"{site.url}/api/{path}/",
+            json=RULES[name].body,
+            headers=site.as_("g", staff=True).headers,
+        ).raise_for_status()
     return str(site.service.create(ITEM)["uuid"])
 
 
@@ -147,7 +230,8 @@ def test_every_route_has_a_rule() -> None:
 
 def ask(site: Site, operation: Operation, rule: Rule, uuid: str) -> int:
     path = operation.template.replace("{submission_uuid}", uuid)
-    path = path.replace("{course_id}", COURSE).replace("{student_id}", LEARNER)
+    for name, value in IN_PATH.items():
+        path = path.replace(name, value)
     query = {name: ITEM.get(name, "1") for name in rule.query}
     media_type = {"Content-Type": operation.body_media_type} if rule.body is not None else {}
     return site.client.request(
