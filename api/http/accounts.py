@@ -10,6 +10,8 @@ from starlette.responses import Response
 
 from api.http import cookies
 from api.http.calls import Call
+from api.http.grades.permissions import is_global_staff
+from api.http.learner_access import rights_of
 from api.http.reading import ask, result
 from api.http.responses import dumps, read
 from api.http.routing import Answers, Operation, Parameter
@@ -53,13 +55,14 @@ async def get_account(call: Call) -> Response:
     person = found.value
     if person is None:
         raise NotFoundError(f"there is no user {username}")
-    caller = call.caller
     public = {
         "username": person.username,
         "profile_image": NO_IMAGE,
         "account_privacy": "private",
     }
-    if person.username != caller.username and not caller.is_global_staff:
+    if person.username != call.caller.username and not is_global_staff(
+        call.caller, await rights_of(call)
+    ):
         return result(call, public, found.position)
     whole: dict[str, Any] = {
         **dict.fromkeys(UNKNOWN_HERE),

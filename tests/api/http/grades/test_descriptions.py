@@ -83,7 +83,7 @@ def test_refusals(full: Classroom) -> None:
 
 @schema.parametrize()
 @settings(
-    max_examples=40,
+    max_examples=15,
     deadline=None,
     derandomize=True,
     database=None,
