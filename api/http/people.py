@@ -1,7 +1,10 @@
 """Who people are and what they may do, by what is recorded of them."""
 
+from dataclasses import replace
+
 from api.http.auth import MAX_NAME_LENGTH, Caller
 from api.http.calls import Call
+from domain.errors import UnavailableError
 from projections.gradebook.queries import caller_rights, user_by_username, users_page
 from projections.gradebook.rows import UserRow
 
@@ -20,9 +23,40 @@ async def some(call: Call, limit: int) -> list[UserRow]:
     return sorted(found.value, key=lambda one: (not one.is_staff, one.username))
 
 
-async def caller(call: Call, username: str) -> Caller | None:
-    """A user as who calls; None when he is not known or may not come in any more."""
-    reads, at_least = call.backend.reads, call.min_position
+async def with_recorded_rights(call: Call) -> Caller:
+    """The caller with the roles and ids that are recorded of him beside those of the token.
+
+    What restricts the token restricts these, too. A service brings its rights with it, and
+    nobody has to wait for a read model that is not there: then the token alone counts.
+    """
+    told = call.caller
+    if told.is_service or told.only_own:
+        return told
+    try:
+        found = await caller(call, told.username, at_least=0)
+    except UnavailableError:
+        return told
+    if found is None:
+        return told
+    roles = {
+        role: told.course_roles.get(role, frozenset()) | found.course_roles.get(role, frozenset())
+        for role in {*told.course_roles, *found.course_roles}
+    }
+    return replace(
+        told,
+        is_global_staff=found.is_global_staff,
+        course_roles=roles,
+        anonymous_ids=told.anonymous_ids | found.anonymous_ids,
+    )
+
+
+async def caller(call: Call, username: str, *, at_least: int | None = None) -> Caller | None:
+    """A user as who calls; None when he is not known or may not come in any more.
+
+    As of the position that the request must have seen, or ``at_least`` another one.
+    """
+    reads = call.backend.reads
+    at_least = call.min_position if at_least is None else at_least
     person = (await reads.ask(user_by_username(username), at_least=at_least)).value
     rights = (await reads.ask(caller_rights(username), at_least=at_least)).value
     if person is None or rights is None or not rights.is_active:

@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 from api.http.auth import UnauthenticatedError
 from api.http.authentication import authenticate, to_sign_in
 from api.http.calls import HEADERS, ROUTE, Call, raw_path
+from api.http.people import with_recorded_rights
 from api.http.problems import IN_BODY, IN_QUERY, Locations, Problem, problem_of
 
 MATCHED: Final = "gradelog.matched"
@@ -71,6 +72,7 @@ class Operation:
         body: a type that describes the body.
         locations: where the fields stand that errors speak of.
         refusal: how an error is told where clients expect another shape than ours.
+        recorded_rights: what is recorded of the caller counts as if the token said it.
     """
 
     method: str
@@ -90,6 +92,7 @@ class Operation:
     problems: Sequence[int] = ()
     locations: Locations | None = None
     refusal: Refusal | None = None
+    recorded_rights: bool = False
     query_names: frozenset[str] = field(init=False)
     required_names: Sequence[str] = field(init=False)
     body_names: frozenset[str] = field(init=False)
@@ -153,6 +156,8 @@ class PathRoute(BaseRoute):
             try:
                 if not operation.public:
                     call.caller = await authenticate(call)
+                    if operation.recorded_rights:
+                        call.caller = await with_recorded_rights(call)
                 response = await operation.handler(call)
             except ClientDisconnect:
                 raise

@@ -72,10 +72,12 @@ READERS = {
     "reading service",
     "service of the organisation",
     "global staff",
+    "recorded global staff",
     "course staff",
+    "recorded course staff",
     "course instructor",
 }
-"""Of submissions, about which the token alone decides."""
+"""Of submissions."""
 WRITERS = READERS - {"reading service"} | {"writing service"}
 HIDDEN_FROM = {
     "service of users",
@@ -84,8 +86,6 @@ HIDDEN_FROM = {
     "service restricted to itself",
     "service with an unknown filter",
     "service of the learner",
-    "recorded global staff",
-    "recorded course staff",
     "course staff whose account is closed",
     "limited staff",
     "course beta tester",
