@@ -17,7 +17,7 @@ from infra.engine import Engine
 from infra.log.postgres_log import PostgresLog
 from infra.log.reader import connect
 from infra.postgres import Row, Session, fetch_all
-from projections.grading import Append, Grader
+from projections.grading import CHUNK, Append, Grader
 
 AT_A_TIME: Final = 1000
 """Appends that wait in the queue of the log together."""
@@ -99,11 +99,18 @@ class Appending:
 
 
 @contextmanager
-def grading(dsn: str, *, timeout: float = 10.0, queue: int = 10_000) -> Iterator[Grader]:
-    """Calculate and record grades in a thread, until the end."""
+def grading(
+    dsn: str, *, timeout: float = 10.0, queue: int = 10_000, chunk: int = CHUNK
+) -> Iterator[Grader]:
+    """Calculate and record grades in a thread, until the end.
+
+    ``chunk`` learners of a course are graded anew between two notes of progress.
+    """
     engine = Engine(limit=timeout * 2)
     log = PostgresLog(dsn, timeout=timeout, queue=queue)
-    grader = Grader(lambda: connect(dsn, name="gradelog grader"), Appending(engine, log), now)
+    grader = Grader(
+        lambda: connect(dsn, name="gradelog grader"), Appending(engine, log), now, chunk=chunk
+    )
     stop = threading.Event()
     thread = threading.Thread(target=grader.run, args=(stop,), name="gradelog grader", daemon=True)
     thread.start()

@@ -1,16 +1,19 @@
 """A projector and a grader in a process of their own, to be killed."""
 
-import signal
 import sys
 import threading
 
 import structlog
 
-from infra.in_process import projecting
+from infra.grading import grading
+from infra.log.reader import PostgresLogReader, connect
+from projections.registry import READ_MODELS
+from projections.runner import Runner
 
 if __name__ == "__main__":
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    with projecting(sys.argv[1]):
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    dsn = sys.argv[1]
+    # Small chunks, so that a recalculation can be hit in many places.
+    with grading(dsn, chunk=10):
         print("running", flush=True)
-        threading.Event().wait()
+        Runner(lambda: connect(dsn), PostgresLogReader(), READ_MODELS).run(threading.Event())

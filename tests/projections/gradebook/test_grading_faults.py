@@ -51,7 +51,7 @@ def test_a_recalculation_goes_on_where_it_was_killed(dsn: str, seed: int) -> Non
                 try:
                     wait_until(
                         lambda: finished(physics, changed_at),
-                        within=chance.uniform(0.0, 0.2) * (1 + kills),
+                        within=chance.uniform(0.02, 0.06) * (1 + kills),
                     )
                     break
                 except AssertionError:
