@@ -270,7 +270,7 @@ def tools(place: Path, python3: str = "") -> str:
         ("", "Python 3.11 or later is needed, and there is no Python here"),
         ("exit 1", "these are older or do not run: python3"),
         (
-            f'case "$*" in *ensurepip*) exit 1 ;; esac; exec {sys.executable} "$@"',
+            f'case "$*" in *ensurepip*) exit 1 ;; esac; exec "{sys.executable}" "$@"',
             "apt-get install python3-venv",
         ),
     ],

@@ -1,6 +1,7 @@
 """The log as the command line shows it: whole, in order, and as it grows."""
 
 import json
+import shlex
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -72,7 +73,7 @@ def test_an_export_that_cannot_be_written_says_so(filled: Cli, tmp_path: Path) -
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(filled: Cli) -> None:
-    command = f"{' '.join(filled.command('events', 'export'))} | head -n 1"
+    command = f"{shlex.join(filled.command('events', 'export'))} | head -n 1"
     done = subprocess.run(
         ["/bin/sh", "-c", command],
         env=filled.environment,
