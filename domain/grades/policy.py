@@ -93,7 +93,7 @@ def policy_hash(graders: Sequence[Mapping[str, Any]], cutoffs: Mapping[str, floa
 def read_policy(
     graders: Sequence[Mapping[str, Any]], cutoffs: Mapping[str, float]
 ) -> GradingPolicy:
-    """A policy as published, with its gaps filled. Never fails on what passed ``check_policy``."""
+    """A policy as published, with its gaps filled. Never fails on what was published."""
     return GradingPolicy(
         graders=tuple(map(_read_grader, graders)),
         cutoffs={str(letter): float(least) for letter, least in cutoffs.items()},

@@ -120,7 +120,6 @@ SELECT u.user_id, u.username, u.email, u.full_name, u.is_active, u.is_staff, u.a
 FROM (SELECT * FROM users WHERE registered_at IS NOT NULL) AS u
 """
 _USER_BY_NAME: Final = f"{_USER} WHERE u.username = %b"
-_USER_BY_ID: Final = f"{_USER} WHERE u.user_id = %b::bigint"
 _USERS_BY_EMAIL: Final = f"{_USER} WHERE lower(u.email) = ANY (%b::text[]) ORDER BY u.user_id"
 _USERS_PAGE: Final = f"""
 SELECT * FROM (
@@ -164,11 +163,6 @@ WHERE l.course_id = %b AND l.roles <> '{{}}' ORDER BY u.username
 def user_by_username(username: str) -> Query[UserRow | None]:
     """A registered user; names are compared exactly."""
     return Query(Gradebook, _USER_BY_NAME, (username,), _first_user)
-
-
-def user_by_id(user_id: int) -> Query[UserRow | None]:
-    """A registered user."""
-    return Query(Gradebook, _USER_BY_ID, (user_id,), _first_user)
 
 
 def users_by_email(emails: Collection[str]) -> Query[list[UserRow]]:
