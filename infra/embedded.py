@@ -694,7 +694,23 @@ def _serves(pid: int, data: Path) -> bool:
             check=False,
         )
         return os.fsencode(data) in listed.stdout
+    if not command:
+        return _is_between_programs(pid)
     return os.fsencode(data) in command.split(b"\0")
+
+
+def _is_between_programs(pid: int) -> bool:
+    """Whether a process without a command line is one that has not got its new one yet.
+
+    While a program takes the place of another, Linux shows an empty command line for a
+    moment: a server that is being started then looks as if it were no server. The dead that
+    nobody has buried have no command line either, nor any program.
+    """
+    try:
+        Path(f"/proc/{pid}/exe").readlink()
+    except OSError:
+        return False
+    return True
 
 
 def _dsn(socket_directory: str, database: str) -> str:

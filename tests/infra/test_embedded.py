@@ -276,6 +276,18 @@ def test_a_killed_user_does_not_count_any_more(
     assert server().pid is None
 
 
+def test_a_server_that_takes_the_place_of_its_shell_is_seen_all_the_time(tmp_path: Path) -> None:
+    script = tmp_path / "restless"
+    script.write_text('exec /bin/sh "$0" "$1"\n')  # one program after the other, for ever
+    data = tmp_path / "data"
+    with subprocess.Popen(["/bin/sh", script, data]) as restless:
+        try:
+            assert all(embedded._serves(restless.pid, data) for _ in range(5_000))
+        finally:
+            restless.kill()
+    assert not embedded._serves(restless.pid, data)
+
+
 def test_a_forked_child_does_not_stop_the_server(home: Path, open_place: Path) -> None:
     with Visitor(home, open_place / "service", FORKING) as forking:
         assert forking.arrives() == "True"
