@@ -15,20 +15,33 @@ import os
 import re
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
-from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    ByteSize,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 PREFIX: Final = "GRADELOG_"
 FILE: Final = "_FILE"
-SECRET_FIELDS: Final = ("database_url", "jwt_secret", "master_key")
+OF_EVERYBODY: Final = {
+    "database_url": "DATABASE_URL",
+    "kafka_bootstrap_servers": "KAFKA_BOOTSTRAP_SERVERS",
+}
+"""Fields whose variables are known under these names everywhere, and so have no prefix."""
+
+SECRET_FIELDS: Final = ("database_url", "keys_url", "jwt_secret", "master_key", "kafka_password")
 """Fields that may also be given as the name of a file, by a variable that ends in ``_FILE``."""
 
 MASK: Final = "********"
@@ -55,6 +68,26 @@ KNOWN_SECRETS: Final = frozenset(
 """Secrets that stand in manuals, ours and others': whoever reads those can sign tokens."""
 
 COOKIE_NAME: Final = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$"
+TOPIC_PREFIX: Final = r"^[A-Za-z0-9._-]{1,200}$"
+"""What Kafka takes in names of topics, and room for the rest of the name."""
+
+EVENT_BUS_TYPES: Final = tuple(
+    f"org.openedx.learning.{name}.v1"
+    for name in (
+        "course.persistent_grade_summary.changed",
+        "course.passing.status.updated",
+        "external_grader.score.submitted",
+        "ora.submission.created",
+        "course.enrollment.created",
+        "course.enrollment.changed",
+        "course.unenrollment.completed",
+        "user.course_access_role.added",
+        "user.course_access_role.removed",
+    )
+)
+"""What is written to the event bus of Open edX, and read from it."""
+
+_BROKER: Final = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})")
 _ORIGIN: Final = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?")
 _URL_PASSWORD: Final = re.compile(r"(://[^:@/]*):[^/]*@")
 _NAMED_PASSWORD: Final = re.compile(r"(password\s*=\s*)('(?:\\.|[^'\\])*'|[^\s&]+)")
@@ -149,8 +182,50 @@ class Settings(BaseSettings):
     log_queue: int = Field(default=10_000, ge=1)
     """How many appends may wait in one process before more are turned away."""
     idempotency_days: int = Field(default=7, ge=1, le=3650)
+    kafka_bootstrap_servers: str | None = None
+    """Where Kafka is found: ``host:port``, separated by commas. Without it there is no Kafka."""
+    kafka_client: Literal["kafka-python", "confluent"] = "kafka-python"
+    kafka_topic_prefix: str = Field(default="gradelog", pattern=TOPIC_PREFIX)
+    kafka_partitions: int = Field(default=24, ge=1, le=10_000)
+    """Of the topic of courses, when it is made; never changed afterwards."""
+    kafka_replicas: int = Field(default=1, ge=1, le=100)
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        default=None, validate_default=True
+    )
+    kafka_username: str | None = Field(default=None, validate_default=True)
+    kafka_password: SecretStr | None = Field(default=None, validate_default=True)
+    kafka_ca_file: Path | None = None
+    """Certificates of those who vouch for the brokers, if the system does not know them."""
+    kafka_compression: Literal["none", "gzip", "lz4", "zstd", "snappy"] = "none"
+    kafka_inbound: bool = False
+    """Carry out the commands of the inbound topics beside the server. Whoever may write to those
+    may change grades."""
+    event_source: str = Field(default="/gradelog", pattern=r"^[!-~]{1,500}$")
+    """The ``source`` of the published events: a URI of this installation."""
+    event_bus_topics: Mapping[str, str] = Field(default_factory=dict)
+    """Topics of the event bus of Open edX by type of event, those that are written and those
+    that are read. Empty: there is no event bus."""
+    event_bus_topic_prefix: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,100}$")
+    """Stands before the names of all its topics, with a hyphen between."""
+    event_bus_pii: bool = False
+    """Write names, addresses and answers to it; else empty texts stand there."""
+    schema_registry_url: str | None = Field(default=None, repr=False, validate_default=True)
+    """Where its schemas are registered."""
+    event_streams: int = Field(default=1000, ge=0, le=100_000)
+    """How many streams of events may be open in one process."""
+    keys_url: str | None = Field(default=None, repr=False)
+    """Connection string of the database with the learners' keys, when it is another one."""
+    webhook_allow_insecure: bool = False
+    """Let webhooks lead to ``http://``, too. In development they may anyway."""
+    webhook_allowed_networks: tuple[str, ...] = ()
+    """Ranges of addresses that webhooks may lead to though they are not of the internet."""
+    webhook_concurrency: int = Field(default=32, ge=0, le=1000)
+    """How many webhooks a projector delivers side by side; 0 leaves them to others."""
+    webhook_give_up_hours: float = Field(default=24.0, gt=0, le=24 * 365)
+    """After so many hours without a delivery a webhook is disabled."""
 
-    @field_validator("database_url")
+    @field_validator("database_url", "keys_url")
     @classmethod
     def _is_a_connection_string(cls, value: str | None) -> str | None:
         # The library's own message quotes the text, and the text may hold a password.
@@ -188,6 +263,19 @@ class Settings(BaseSettings):
             origins.append(origin)
         return tuple(origins)
 
+    @field_validator("webhook_allowed_networks", mode="before")
+    @classmethod
+    def _are_networks(cls, value: object) -> object:
+        words = value.replace(",", " ").split() if isinstance(value, str) else value
+        if not isinstance(words, list | tuple) or not all(isinstance(w, str) for w in words):
+            return words
+        try:
+            return tuple(str(ipaddress.ip_network(word)) for word in words)
+        except ValueError:
+            raise ValueError(
+                "must be ranges of addresses, such as 10.20.0.0/16 fd00:20::/64"
+            ) from None
+
     @field_validator("cookie_domain")
     @classmethod
     def _is_a_domain(cls, value: str | None) -> str | None:
@@ -219,7 +307,88 @@ class Settings(BaseSettings):
             decode_key(value.get_secret_value())
         return value
 
-    @field_validator("log_level", mode="before")
+    @field_validator("kafka_bootstrap_servers")
+    @classmethod
+    def _are_brokers(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        brokers = [broker.strip() for broker in value.split(",")]
+        for broker in brokers:
+            found = _BROKER.fullmatch(broker)
+            if found is None or not 0 < int(found[2]) < 65536:
+                raise ValueError(
+                    "must be addresses with ports, separated by commas,"
+                    " such as kafka1.example.org:9092,kafka2.example.org:9092"
+                )
+        return ",".join(brokers)
+
+    @field_validator("event_bus_topics", mode="before")
+    @classmethod
+    def _is_a_map(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except ValueError:
+            raise ValueError(
+                "must be a JSON object of topics by type of event, such as"
+                ' {"org.openedx.learning.course.passing.status.updated.v1": "grades"}'
+            ) from None
+
+    @field_validator("event_bus_topics")
+    @classmethod
+    def _has_known_types(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        for type_, topic in value.items():
+            if type_ not in EVENT_BUS_TYPES:
+                known = difflib.get_close_matches(type_, EVENT_BUS_TYPES, 1, 0)
+                raise ValueError(f"{type_} is neither written nor read; {known[0]} would be")
+            if not re.fullmatch(TOPIC_PREFIX, topic):
+                raise ValueError(f"{topic!r} cannot be the name of a topic")
+        return value
+
+    @field_validator("schema_registry_url")
+    @classmethod
+    def _is_a_registry(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None:
+            if info.data.get("event_bus_topics"):
+                raise ValueError("must be set, because GRADELOG_EVENT_BUS_TOPICS is")
+        elif not re.fullmatch(r"https?://[^\s/][^\s]*", value):
+            raise ValueError("must begin with http:// or https://")
+        return value
+
+    @field_validator("kafka_sasl_mechanism", "kafka_username", "kafka_password")
+    @classmethod
+    def _goes_with_sasl(cls, value: object, info: ValidationInfo) -> object:
+        protocol = info.data.get("kafka_security_protocol")
+        if protocol is None:  # wrong itself
+            return value
+        if value is None and protocol.startswith("SASL_"):
+            raise ValueError(f"must be set, because GRADELOG_KAFKA_SECURITY_PROTOCOL is {protocol}")
+        if value is not None and not protocol.startswith("SASL_"):
+            raise ValueError(
+                f"is of no use with the protocol {protocol};"
+                " set GRADELOG_KAFKA_SECURITY_PROTOCOL to SASL_SSL"
+            )
+        return value
+
+    @field_validator("kafka_ca_file")
+    @classmethod
+    def _vouches_for_brokers(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is None:
+            return None
+        protocol = info.data.get("kafka_security_protocol")
+        if protocol is not None and not protocol.endswith("SSL"):
+            raise ValueError(
+                f"is of no use with the protocol {protocol};"
+                " set GRADELOG_KAFKA_SECURITY_PROTOCOL to SSL or SASL_SSL"
+            )
+        try:
+            value.open("rb").close()
+        except OSError as error:
+            raise ValueError(f"cannot read {value}: {error.strerror}") from None
+        return value.absolute()
+
+    @field_validator("log_level", "kafka_security_protocol", "kafka_sasl_mechanism", mode="before")
     @classmethod
     def _in_capitals(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
@@ -284,7 +453,7 @@ def read_settings() -> Settings:
 
 def variable_of(field_name: str) -> str:
     """The variable that sets a field."""
-    return "DATABASE_URL" if field_name == "database_url" else PREFIX + field_name.upper()
+    return OF_EVERYBODY.get(field_name, PREFIX + field_name.upper())
 
 
 def effective(settings: Settings) -> list[Effective]:

@@ -1,7 +1,8 @@
-"""A real PostgreSQL for all tests, and a database of its own for each test that wants one.
+"""A real PostgreSQL and a real Kafka for all tests, and for each test a part of its own.
 
-``DATABASE_URL`` names a server on which databases may be created; without it the embedded
-one is started. Workers of pytest-xdist share the server, never a database.
+``DATABASE_URL`` names a server on which databases may be created, ``KAFKA_BOOTSTRAP_SERVERS``
+a broker on which topics may be; without them the embedded ones are started. Workers of
+pytest-xdist share the servers, never a database or a topic.
 """
 
 import itertools
@@ -9,18 +10,36 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
+from kafka import KafkaAdminClient
+from kafka.errors import KafkaError
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from infra.embedded import EmbeddedPostgres
+from infra.kafka.broker import EmbeddedKafka
+from infra.kafka.libraries import fetched
+from infra.kafka.programs import MissingProgramError, java
 from infra.migrate import migrate
 
 RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID", f"{os.getpid():x}")[:12]
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
+ROOT = Path(__file__).parents[1]
+
+BROKER = "BROKER_FOR_TESTS"
+if given := os.environ.pop("KAFKA_BOOTSTRAP_SERVERS", None):
+    # Under another name, which workers inherit too: a test that starts the command and says
+    # nothing of Kafka must not publish its events to whatever broker is named outside.
+    os.environ[BROKER] = given
+
+LIBRARIES = ROOT / ".gradelog" / "kafka"
+NO_BROKER = "no Kafka broker for tests: "
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +57,65 @@ def server() -> Iterator[str]:
         yield embedded.dsn
     if not (home / "postgres" / "postmaster.pid").exists():  # nobody else works on it
         shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def kafka_libraries() -> Path:
+    """Where the programs of Kafka are. They outlive the run: fetching them takes long."""
+    try:
+        java()
+        fetched(LIBRARIES)
+    except MissingProgramError as missing:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{NO_BROKER}{missing}")
+    return LIBRARIES
+
+
+@pytest.fixture(scope="session")
+def kafka(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Addresses of a broker, to make topics on."""
+    given = os.environ.get(BROKER)
+    if given:
+        yield given
+        return
+    home = Path(tempfile.gettempdir()) / f"gradelog-tests-{RUN}-kafka"
+    libraries = request.getfixturevalue("kafka_libraries")
+    with EmbeddedKafka(home, libraries=libraries) as embedded:
+        yield embedded.bootstrap_servers
+    if embedded.pid is None:  # nobody else works with it
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def topics(kafka: str) -> Iterator[KafkaAdminClient]:
+    """Looks after the topics of all tests."""
+    admin = KafkaAdminClient(bootstrap_servers=kafka, client_id="tests")
+    yield admin
+    admin.close()
+
+
+@pytest.fixture
+def topic_prefix(topics: KafkaAdminClient) -> Iterator[str]:
+    """How the names of the test's topics begin; what it leaves behind is deleted."""
+    prefix = f"test-{uuid4().hex[:12]}"
+    yield prefix
+    with suppress(KafkaError):  # tests of broken brokers leave what they broke
+        if left := [name for name in topics.list_topics() if name.startswith(f"{prefix}.")]:
+            topics.delete_topics(left)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: Any) -> Iterator[None]:
+    """Say last what was left out for want of a broker: it is much, and dots do not show it."""
+    yield
+    left_out = [
+        report.longrepr[2]
+        for report in terminalreporter.stats.get("skipped", [])
+        if isinstance(report.longrepr, tuple) and NO_BROKER in report.longrepr[2]
+    ]
+    if left_out:
+        reason = left_out[0].partition(NO_BROKER)[2]
+        count = f"{len(left_out)} test{'s' if len(left_out) > 1 else ''}"
+        terminalreporter.write_line(f"left out without a broker: {count}; {reason}", yellow=True)
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,7 @@ KEY = base64.b64encode(bytes(range(32))).decode()
 @pytest.fixture(autouse=True)
 def _nothing_is_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for variable in list(os.environ):
-        if variable.startswith("GRADELOG_") or variable in {"DATABASE_URL", "DATABASE_URL_FILE"}:
+        if variable.startswith(("GRADELOG_", "DATABASE_URL", "KAFKA_")):
             monkeypatch.delenv(variable)
     monkeypatch.setenv("GRADELOG_HOME", str(tmp_path / "home"))
 
@@ -337,6 +337,140 @@ def test_the_embedded_server_keeps_one_master_key_whatever_the_mode(*, developme
 def test_with_a_database_of_its_own_keys_are_bare_until_somebody_chooses_a_master_key() -> None:
     assert master_key(Settings(database_url=DATABASE)) is None
     assert master_key(Settings(database_url=DATABASE, development=True)) is None
+
+
+# --- Kafka ----------------------------------------------------------------------------------
+
+
+def test_without_brokers_there_is_no_kafka() -> None:
+    settings = read_settings()
+    assert settings.kafka_bootstrap_servers is None
+    assert (settings.kafka_client, settings.kafka_topic_prefix) == ("kafka-python", "gradelog")
+    assert (settings.kafka_partitions, settings.kafka_replicas) == (24, 1)
+    assert settings.kafka_compression == "none"
+    assert settings.event_source == "/gradelog"
+
+
+@pytest.mark.parametrize(
+    ("text", "brokers"),
+    [
+        ("localhost:9092", "localhost:9092"),
+        (" kafka_1:9092, [::1]:19092 ", "kafka_1:9092,[::1]:19092"),
+    ],
+)
+def test_brokers_are_addresses_with_ports(
+    monkeypatch: pytest.MonkeyPatch, text: str, brokers: str
+) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", text)
+    settings = read_settings()
+    assert settings.kafka_bootstrap_servers == brokers
+    shown = {one.name: one for one in effective(settings)}
+    assert shown["KAFKA_BOOTSTRAP_SERVERS"][1:] == (brokers, "environment")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["kafka", "kafka:", ":9092", "kafka:0", "kafka:65536", "a:1,", "a:1 b:2", "PLAINTEXT://a:1"],
+)
+def test_what_is_no_broker_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", text)
+    (problem,) = problems()
+    assert problem.startswith("KAFKA_BOOTSTRAP_SERVERS: must be addresses with ports")
+
+
+def test_who_puts_the_prefix_before_the_brokers_is_told_the_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GRADELOG_KAFKA_BOOTSTRAP_SERVERS", "kafka:9092")
+    assert problems() == (
+        "GRADELOG_KAFKA_BOOTSTRAP_SERVERS: no such setting; the nearest is KAFKA_BOOTSTRAP_SERVERS",
+    )
+
+
+def test_whoever_signs_in_to_brokers_says_how_and_who(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GRADELOG_KAFKA_SECURITY_PROTOCOL", "sasl_ssl")
+    assert problems() == tuple(
+        f"GRADELOG_KAFKA_{name}: must be set, because GRADELOG_KAFKA_SECURITY_PROTOCOL is SASL_SSL"
+        for name in ("SASL_MECHANISM", "USERNAME", "PASSWORD")
+    )
+    (tmp_path / "password").write_text("hunter2\n")
+    monkeypatch.setenv("GRADELOG_KAFKA_SASL_MECHANISM", "scram-sha-512")
+    monkeypatch.setenv("GRADELOG_KAFKA_USERNAME", "gradelog")
+    monkeypatch.setenv("GRADELOG_KAFKA_PASSWORD_FILE", str(tmp_path / "password"))
+    settings = read_settings()
+    assert settings.kafka_sasl_mechanism == "SCRAM-SHA-512"
+    assert settings.kafka_password is not None
+    assert settings.kafka_password.get_secret_value() == "hunter2"
+    shown = {one.name: one.value for one in effective(settings)}
+    assert shown["GRADELOG_KAFKA_PASSWORD"] == MASK
+    assert "hunter2" not in repr(settings)
+
+
+def test_a_password_that_would_not_be_used_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADELOG_KAFKA_SECURITY_PROTOCOL", "SSL")
+    monkeypatch.setenv("GRADELOG_KAFKA_PASSWORD", "hunter2")
+    (problem,) = problems()
+    assert problem.startswith("GRADELOG_KAFKA_PASSWORD: is of no use with the protocol SSL")
+    assert "hunter2" not in problem
+
+
+def test_a_wrong_protocol_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADELOG_KAFKA_SECURITY_PROTOCOL", "TLS")
+    monkeypatch.setenv("GRADELOG_KAFKA_USERNAME", "gradelog")
+    (problem,) = problems()
+    assert problem.startswith("GRADELOG_KAFKA_SECURITY_PROTOCOL: ")
+
+
+def test_certificates_are_for_encrypted_connections_and_can_be_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GRADELOG_KAFKA_SECURITY_PROTOCOL", "SSL")
+    monkeypatch.setenv("GRADELOG_KAFKA_CA_FILE", "ca.pem")
+    assert problems() == ("GRADELOG_KAFKA_CA_FILE: cannot read ca.pem: No such file or directory",)
+    (tmp_path / "ca.pem").touch()
+    assert read_settings().kafka_ca_file == tmp_path / "ca.pem"
+    monkeypatch.setenv("GRADELOG_KAFKA_SECURITY_PROTOCOL", "PLAINTEXT")
+    assert problems()[0].startswith("GRADELOG_KAFKA_CA_FILE: is of no use")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("KAFKA_TOPIC_PREFIX", "a/b"),
+        ("KAFKA_TOPIC_PREFIX", "x" * 201),
+        ("KAFKA_PARTITIONS", "0"),
+        ("KAFKA_REPLICAS", "0"),
+        ("KAFKA_CLIENT", "aiokafka"),
+        ("KAFKA_COMPRESSION", "zip"),
+        ("EVENT_SOURCE", "our grades"),
+    ],
+)
+def test_what_kafka_would_not_take_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"GRADELOG_{name}", value)
+    (problem,) = problems()
+    assert problem.startswith(f"GRADELOG_{name}: ")
+
+
+def test_the_place_of_the_keys_is_as_secret_as_that_of_the_data(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GRADELOG_KEYS_URL", "mysql://root:hunter2@db/keys")
+    (problem,) = problems()
+    assert problem.startswith("GRADELOG_KEYS_URL: is not a PostgreSQL connection string")
+    assert "hunter2" not in problem
+    (tmp_path / "keys").write_text(DATABASE)
+    monkeypatch.delenv("GRADELOG_KEYS_URL")
+    monkeypatch.setenv("GRADELOG_KEYS_URL_FILE", str(tmp_path / "keys"))
+    settings = read_settings()
+    assert settings.keys_url == DATABASE
+    shown = {one.name: one.value for one in effective(settings)}
+    assert shown["GRADELOG_KEYS_URL"] == f"postgresql://teacher:{MASK}@db.example.org:5432/gradelog"
+    assert "hunter2" not in repr(settings)
 
 
 # --- people and pages -----------------------------------------------------------------------

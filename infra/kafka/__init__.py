@@ -1,0 +1,1 @@
+"""A Kafka broker of our own, for development and tests."""
