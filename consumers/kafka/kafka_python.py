@@ -1,0 +1,141 @@
+"""The client of kafka-python: pure Python, and the one that is used unless another is named."""
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, Final
+from uuid import UUID
+
+from kafka import KafkaAdminClient
+from kafka import errors as kafka_errors
+from kafka.net.compat import KafkaNetClient
+
+from consumers.kafka.client import KafkaError, NewTopic, Topic, UnknownTopicError
+from consumers.kafka.kafka_python_consumer import KafkaPythonConsumer
+from consumers.kafka.kafka_python_producer import KafkaPythonProducer
+from consumers.kafka.kafka_python_settings import common, readable
+from consumers.kafka.logs import quieten
+from consumers.kafka.settings import ClientSettings
+
+_NO_TOPIC: Final = kafka_errors.UnknownTopicOrPartitionError.errno
+_EXISTS: Final = kafka_errors.TopicAlreadyExistsError.errno
+
+
+class KafkaPythonClient:
+    """Makes producers, consumers and admins of kafka-python."""
+
+    def __init__(self, settings: ClientSettings) -> None:
+        quieten("kafka")
+        self._settings = settings
+
+    def producer(self) -> KafkaPythonProducer:
+        """A producer; connects when it first sends."""
+        return KafkaPythonProducer(self._settings)
+
+    def consumer(self, group: str | None = None) -> KafkaPythonConsumer:
+        """A consumer, in a group or alone. It never begins anywhere by itself."""
+        return KafkaPythonConsumer(self._settings, group)
+
+    def admin(self) -> "KafkaPythonAdmin":
+        """An admin.
+
+        Raises:
+            KafkaError: no broker can be reached.
+        """
+        return KafkaPythonAdmin(self._settings)
+
+
+class KafkaPythonAdmin:
+    """Looks after topics."""
+
+    def __init__(self, settings: ClientSettings) -> None:
+        made: list[KafkaNetClient] = []
+
+        def connections(**configs: Any) -> KafkaNetClient:
+            made.append(KafkaNetClient(**configs))
+            return made[-1]
+
+        milliseconds = int(settings.timeout * 1000)
+        try:
+            with _translated():
+                self._admin = KafkaAdminClient(
+                    **common(settings),
+                    bootstrap_timeout_ms=milliseconds,
+                    request_timeout_ms=milliseconds,
+                    kafka_client=connections,
+                )
+        except BaseException:
+            # The library leaves its thread and sockets behind when it cannot connect.
+            for connection in made:
+                connection.close()
+            raise
+
+    def topics(self, names: Collection[str]) -> Mapping[str, Topic]:
+        """Those of the topics that exist."""
+        if not names:
+            return {}
+        with _translated():
+            found = self._admin.describe_topics(sorted(names))
+        topics = {}
+        for described in found:
+            error = described["error_code"]
+            if error == _NO_TOPIC:
+                continue
+            if error:
+                raise KafkaError(f"{described['name']}: {kafka_errors.for_code(error).__name__}")
+            id_ = described["topic_id"]
+            topics[described["name"]] = Topic(
+                described["name"],
+                UUID(str(id_)) if id_ else None,
+                len(described["partitions"]),
+            )
+        return topics
+
+    def create(self, topics: Collection[NewTopic]) -> None:
+        """Create topics; one that somebody else creates meanwhile is left as it is."""
+        if not topics:
+            return
+        wanted = {
+            topic.name: {
+                "num_partitions": topic.partitions,
+                "replication_factor": topic.replicas,
+                "configs": dict(topic.settings or {}),
+            }
+            for topic in topics
+        }
+        with _translated():
+            answer = self._admin.create_topics(wanted, raise_errors=False)
+            _check(answer["topics"], {_EXISTS})
+            self._admin.wait_for_topics(list(wanted))
+
+    def delete(self, names: Collection[str]) -> None:
+        """Delete topics with all their messages; one that is gone already is no error."""
+        if not names:
+            return
+        with _translated():
+            answer = self._admin.delete_topics(sorted(names), raise_errors=False)
+            _check(answer["topics"], {_NO_TOPIC})
+
+    def close(self) -> None:
+        """Close the connections. Never fails."""
+        with suppress(Exception):
+            self._admin.close()
+
+
+def _check(answers: Collection[Mapping[str, Any]], expected: Collection[int]) -> None:
+    for answer in answers:
+        error = answer["error_code"]
+        if error and error not in expected:
+            kind = kafka_errors.for_code(error).__name__
+            raise KafkaError(f"{answer['name']}: {answer.get('error_message') or kind}")
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except KafkaError:
+        raise
+    except kafka_errors.UnknownTopicOrPartitionError as error:
+        raise UnknownTopicError(readable(error)) from error
+    except Exception as error:
+        raise KafkaError(readable(error)) from error

@@ -1,0 +1,66 @@
+"""What kafka-python 3.0.12 does wrong, put right from outside.
+
+Each of these reaches into the library, so each does nothing where the library has changed.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from kafka import KafkaConsumer
+
+
+def repair(consumer: KafkaConsumer) -> None:
+    """Put a consumer right before it polls."""
+    _keep_what_was_joined(consumer)
+    #_end_what_was_begun(consumer)
+    _forget_what_is_drained(consumer)
+
+
+class _Kept:
+    """What a finished task has brought, for somebody who passes over finished tasks."""
+
+    is_done = False
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def add_callback(self, call: Callable[[Any], None]) -> None:
+        call(self._value)
+
+    def add_errback(self, _: Callable[[BaseException], None]) -> None:
+        """It has not failed."""
+
+
+def _keep_what_was_joined(consumer: KafkaConsumer) -> None:
+    """Let the library take the assignment that came while nobody polled.
+
+    It would join the group again instead, which lets the others join again as well: a group
+    whose members are busy between short polls would not come to rest.
+    """
+    coordinator: Any = getattr(consumer, "_coordinator", None)
+    task = getattr(coordinator, "_join_task", None)
+    if task is not None and task.is_done and getattr(task, "exception", task) is None:
+        coordinator._join_task = _Kept(task.value)  # noqa: SLF001
+
+
+def _end_what_was_begun(consumer: KafkaConsumer) -> None:
+    """Let the library end a join that it began, also when the reason for it is gone.
+
+    It sends no heartbeats meanwhile. If it then sees no need to join any more it goes on
+    reading without them: the group gives its partitions to others, and it never learns that.
+    """
+    coordinator: Any = getattr(consumer, "_coordinator", None)
+    if getattr(coordinator, "rejoining", False):
+        coordinator.request_rejoin()
+
+
+def _forget_what_is_drained(consumer: KafkaConsumer) -> None:
+    """Let the library return what it holds of partitions that were paused in between.
+
+    It looks for that only when nothing is left over, but takes what it has read to the end
+    for something that is; such a partition would stand still for ever.
+    """
+    fetcher: Any = getattr(consumer, "_fetcher", None)
+    left_over = getattr(fetcher, "_next_partition_records", None)
+    if left_over is not None and not left_over:
+        fetcher._next_partition_records = None  # noqa: SLF001
