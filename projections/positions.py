@@ -43,8 +43,10 @@ _LOCK_ROW: Final = f"{_FIND} FOR UPDATE"
 _ADD: Final = """
 INSERT INTO gradelog.read_models (schema, name, version, state)
 SELECT %b, %b, %b::int,
-    CASE WHEN EXISTS (SELECT FROM gradelog.events) THEN 'building' ELSE 'serving' END
+    CASE WHEN EXISTS (SELECT FROM gradelog.events) OR EXISTS (SELECT FROM gradelog.kafka_feed)
+        THEN 'building' ELSE 'serving' END
 """
+_IS_FED: Final = "SELECT EXISTS (SELECT FROM gradelog.kafka_feed)"
 _REMOVE: Final = "DELETE FROM gradelog.read_models WHERE schema = %b"
 # Whoever moves a read model holds its row until the rows are written; the search path lasts
 # as long as the transaction.
@@ -85,15 +87,35 @@ def lock_standing(db: Connection[Row], schema: str) -> Standing | None:
     return Standing(*rows[0]) if rows else None
 
 
-def ensure(db: Connection[Row], models: Iterable[type[ReadModel]]) -> None:
-    """Create the read models that do not exist yet. On an empty log they serve at once."""
+def is_fed(db: Connection[Row]) -> bool:
+    """Whether the read models of this database are fed from Kafka: its own log stays empty."""
+    return bool(fetch(db, _IS_FED)[0][0])
+
+
+def ensure(db: Connection[Row], models: Iterable[type[ReadModel]], *, fed: bool = False) -> None:
+    """Create the read models that do not exist yet. On an empty log they serve at once.
+
+    Raises:
+        ReadModelError: they are fed from Kafka, and not by the caller (``fed``).
+    """
+    if is_fed(db) != fed:
+        raise ReadModelError(
+            "the read models of this database are fed from Kafka; gradelog consume does it"
+            if not fed
+            else "the read models of this database are fed from its log"
+        )
     for model in models:
         if standing(db, model.schema()) is not None:
             continue
         with db.transaction():
-            db.execute(_CREATION_LOCK)
+            lock_creation(db)
             if standing(db, model.schema()) is None:
                 create(db, model, model.schema())
+
+
+def lock_creation(db: Connection[Row]) -> None:
+    """Let nobody else create tables until the transaction ends."""
+    db.execute(_CREATION_LOCK)
 
 
 def create(db: Connection[Row], model: type[ReadModel], schema: str) -> None:

@@ -9,7 +9,7 @@ nobody else's tables are on it while it folds.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, LiteralString, TypeVar
+from typing import Any, ClassVar, Generic, LiteralString, Self, TypeVar
 
 from psycopg import Connection
 
@@ -36,10 +36,22 @@ class ReadModel(ABC):
     folds: ClassVar[frozenset[type[Event]]]
     """The event types it folds; its position advances on every event all the same."""
 
+    shared: ClassVar[frozenset[type[Event]]] = frozenset()
+    """Those of them that change rows which the events of other courses read or change, too.
+
+    Fed from the log, one folds after the other. Elsewhere the courses are folded at the same
+    time and in any order between them, and between them and what belongs to no course: the
+    same rows must come of it. Only these types need to be folded with nobody beside."""
+
     @classmethod
     def schema(cls) -> str:
         """The schema that serves this version."""
         return f"{cls.name}_v{cls.version}"
+
+    @classmethod
+    def copying(cls) -> Self:
+        """One whose rows nobody works on from there: a copy far from the log."""
+        return cls()
 
     @abstractmethod
     def fold(self, db: Connection[Row], events: Iterable[Recorded]) -> None:

@@ -103,10 +103,11 @@ INSERT INTO outlines (course_id, ordinals) SELECT * FROM unnest(%b::text[], %b::
 ON CONFLICT (course_id) DO UPDATE SET ordinals = excluded.ordinals
 """
 _TOUCH: Final = """
-INSERT INTO courses AS c (course_id, changed_position, active_enrollments)
-SELECT * FROM unnest(%b::text[], %b::bigint[], %b::int[])
+INSERT INTO courses AS c (course_id, changed_position, people_position, active_enrollments)
+SELECT * FROM unnest(%b::text[], %b::bigint[], %b::bigint[], %b::int[])
 ON CONFLICT (course_id) DO UPDATE
 SET changed_position = greatest(c.changed_position, excluded.changed_position),
+    people_position = greatest(c.people_position, excluded.people_position),
     active_enrollments = c.active_enrollments + excluded.active_enrollments
 """
 
@@ -136,6 +137,7 @@ class Changes:
 
     def __init__(self) -> None:
         self._positions: dict[str, int] = {}
+        self._people: dict[str, int] = {}
         self._active: dict[str, int] = {}
 
     def touch(self, course_id: str, position: int, *, active: int = 0) -> None:
@@ -144,10 +146,16 @@ class Changes:
         if active:
             self._active[course_id] = self._active.get(course_id, 0) + active
 
+    def show(self, course_id: str, position: int) -> None:
+        """Note how somebody in a course is called, since that position."""
+        self._people[course_id] = max(position, self._people.get(course_id, 0))
+
     def write(self, db: Connection[Row]) -> None:
         """Write them to the courses, also to those that are not published yet."""
-        if self._positions:
-            rows = [(c, p, self._active.get(c, 0)) for c, p in self._positions.items()]
+        people, active = self._people, self._active
+        rows = [(c, p, people.get(c, 0), active.get(c, 0)) for c, p in self._positions.items()]
+        rows += [(c, 0, p, 0) for c, p in people.items() if c not in self._positions]
+        if rows:
             execute(db, _TOUCH, *columns(rows))
 
 
@@ -181,7 +189,9 @@ def write_ordinals(db: Connection[Row], ordinals: dict[str, Ordinals]) -> None:
         execute(db, _SET_ORDINALS, *columns(rows))
 
 
-def fold(db: Connection[Row], events: Sequence[Recorded], changes: Changes) -> None:
+def fold(
+    db: Connection[Row], events: Sequence[Recorded], changes: Changes, noted: marks.Marks
+) -> None:
     """Keep the latest of everything that is published of a course."""
     course_ids = list({recorded.event.course_id for recorded in events})  # type: ignore[attr-defined]
     found = fetch(db, _FIND, course_ids)
@@ -199,7 +209,7 @@ def fold(db: Connection[Row], events: Sequence[Recorded], changes: Changes) -> N
         else:
             _apply(course, event)
     execute(db, _UPSERT, *columns([tuple(c[n] for n in _COLUMNS) for c in courses.values()]))
-    layouts.write(db)
+    layouts.write(db, noted)
 
 
 def _apply(course: dict[str, Any], event: Event) -> None:
@@ -267,9 +277,9 @@ class _Layouts:
         self._added.append((position, event.course_id, added))
         row[1] = text_of(event.blocks)
 
-    def write(self, db: Connection[Row]) -> None:
+    def write(self, db: Connection[Row], noted: marks.Marks) -> None:
         if self._rows:
             execute(db, _UPSERT_OUTLINES, *columns([tuple(row) for row in self._rows.values()]))
-        marks.add(db, list(self._marks.values()))
+        noted.add(list(self._marks.values()))
         for position, course_id, items in self._added:
-            marks.add_items(db, position, course_id, items)
+            noted.add_items(position, course_id, items)

@@ -18,7 +18,7 @@ from domain.grades.learner_grades import (
     SubsectionOverrideApplied,
     SubsectionOverrideRemoved,
 )
-from projections.bulk import columns, copy_rows, execute, fetch
+from projections.bulk import columns, copy_rows, fetch
 from projections.gradebook import marks
 from projections.gradebook.courses import Changes, Ordinals
 from projections.gradebook.tables import (
@@ -61,12 +61,18 @@ WHERE l.course_id = t.c AND l.user_id = t.u
 RETURNING l.course_id, l.user_id
 """
 _ADD_LEARNERS: Final = """
-INSERT INTO learners (course_id, user_id, percent, letter, percents, username, email, full_name,
-    search)
-SELECT t.c, t.u, t.p, t.l, t.ps::float8[], u.username, u.email, u.full_name,
-    lower(concat_ws(E'\\n', u.username, u.email))
-FROM json_to_recordset(%b::text::json) AS t (c text, u bigint, p float8, l text, ps text)
-LEFT JOIN users u ON u.user_id = t.u
+WITH learner AS MATERIALIZED (
+    SELECT t.*, u.username, u.email, u.full_name, coalesce(u.shown_position, 0) AS shown_position
+    FROM json_to_recordset(%b::text::json) AS t (c text, u bigint, p float8, l text, ps text)
+    LEFT JOIN users u ON u.user_id = t.u
+), added AS (
+    INSERT INTO learners (course_id, user_id, percent, letter, percents, username, email,
+        full_name, search)
+    SELECT c, u, p, l, ps::float8[], username, email, full_name,
+        lower(concat_ws(E'\\n', username, email))
+    FROM learner
+)
+SELECT c, max(shown_position) FROM learner GROUP BY c
 """
 _COPY_HISTORY: Final = """
 COPY override_history (history_id, course_id, user_id, usage_key, override_id, grade_id,
@@ -173,6 +179,7 @@ def fold(
     events: Sequence[Recorded],
     ordinals: Mapping[str, Ordinals],
     changes: Changes,
+    noted: marks.Marks,
 ) -> None:
     """Keep the grades of learners and how overrides came about."""
     keys = {(r.event.course_id, r.event.user_id) for r in events}  # type: ignore[attr-defined]
@@ -209,9 +216,10 @@ def fold(
     shown = {key: learner.as_shown() for key, learner in grades.items()}
     told = set(fetch(db, _TELL_LEARNERS, text_of(list(shown.values()))))
     if new := [values for key, values in shown.items() if key not in told]:
-        execute(db, _ADD_LEARNERS, text_of(new))
+        for course_id, position in fetch(db, _ADD_LEARNERS, text_of(new)):
+            changes.show(course_id, position)
     copy_rows(db, _COPY_HISTORY, _HISTORY_TYPES, history)
-    marks.add(db, overridden)
+    noted.add(overridden)
 
 
 def _change(

@@ -75,62 +75,86 @@ FROM (
 """
 
 
-def add(db: Connection[Row], marks: Sequence[Mark]) -> None:
-    """Note what has to be looked at."""
-    copy_rows(db, _COPY, _TYPES, marks)
+class Marks:
+    """Notes what has to be looked at."""
+
+    def __init__(self, db: Connection[Row]) -> None:
+        self._db = db
+
+    def add(self, marks: Sequence[Mark]) -> None:
+        """Note it as it is."""
+        copy_rows(self._db, _COPY, _TYPES, marks)
+
+    def add_students(self, marks: Sequence[tuple[int, str, str, str, str]]) -> None:
+        """By position, course, student id, item, reason; unknown students are left out.
+
+        What they did is looked at when somebody turns out to be known by their id.
+        """
+        users: dict[str, int] = dict(
+            fetch(self._db, _USERS, list({student_id for _, _, student_id, *_ in marks}))
+        )
+        self.add(
+            [
+                (position, course_id, users[student_id], item_id, reason)
+                for position, course_id, student_id, item_id, reason in marks
+                if student_id in users
+            ]
+        )
+
+    def add_identities(self, marks: Sequence[tuple[int, str, int]]) -> None:
+        """By position, student id and user: whose an id is has changed."""
+        if marks:
+            self._db.execute(_USE_INDEX)
+            execute(self._db, _OF_IDENTITIES, *columns(marks))
+            self._db.execute(_USE_ANYTHING)
+
+    def add_graded(
+        self,
+        marks: Sequence[tuple[int, str, int]],
+        first_grades: Mapping[tuple[str, int], int],
+    ) -> None:
+        """By position, course and user: what the learner can see may have changed.
+
+        Those without any grade at that position are left out. ``first_grades`` are the
+        positions of the first grades in the batch, which stand in no row yet.
+        """
+        if not marks:
+            return
+        now: list[Mark] = []
+        before = []
+        for position, course_id, user_id in marks:
+            if first_grades.get((course_id, user_id), position) < position:
+                now.append((position, course_id, user_id, None, LEARNER))
+            else:
+                before.append((position, course_id, user_id))
+        self.add(now)
+        if before:
+            execute(self._db, _OF_GRADED, *columns(before))
+
+    def add_items(self, position: int, course_id: str, items: Sequence[str]) -> None:
+        """Everybody with a score or a state of one of these items, which are new in the course."""
+        if items:
+            execute(self._db, _OF_ITEMS, list(items), course_id, position, course_id, course_id)
 
 
-def add_students(db: Connection[Row], marks: Sequence[tuple[int, str, str, str, str]]) -> None:
-    """The same by position, course, student id, item, reason; unknown students are left out.
+class NoMarks(Marks):
+    """Notes nothing: of a copy, which nobody grades."""
 
-    What they did is looked at when somebody turns out to be known by their id.
-    """
-    users: dict[str, int] = dict(
-        fetch(db, _USERS, list({student_id for _, _, student_id, *_ in marks}))
-    )
-    add(
-        db,
-        [
-            (position, course_id, users[student_id], item_id, reason)
-            for position, course_id, student_id, item_id, reason in marks
-            if student_id in users
-        ],
-    )
+    def add(self, marks: Sequence[Mark]) -> None:
+        """Nothing."""
 
+    def add_students(self, marks: Sequence[tuple[int, str, str, str, str]]) -> None:
+        """Nothing."""
 
-def add_identities(db: Connection[Row], marks: Sequence[tuple[int, str, int]]) -> None:
-    """By position, student id and user: whose an id is has changed."""
-    if marks:
-        db.execute(_USE_INDEX)
-        execute(db, _OF_IDENTITIES, *columns(marks))
-        db.execute(_USE_ANYTHING)
+    def add_identities(self, marks: Sequence[tuple[int, str, int]]) -> None:
+        """Nothing."""
 
+    def add_graded(
+        self,
+        marks: Sequence[tuple[int, str, int]],
+        first_grades: Mapping[tuple[str, int], int],
+    ) -> None:
+        """Nothing."""
 
-def add_graded(
-    db: Connection[Row],
-    marks: Sequence[tuple[int, str, int]],
-    first_grades: Mapping[tuple[str, int], int],
-) -> None:
-    """By position, course and user: what the learner can see may have changed.
-
-    Those without any grade at that position are left out. ``first_grades`` are the positions
-    of the first grades in the batch, which stand in no row yet.
-    """
-    if not marks:
-        return
-    now: list[Mark] = []
-    before = []
-    for position, course_id, user_id in marks:
-        if first_grades.get((course_id, user_id), position) < position:
-            now.append((position, course_id, user_id, None, LEARNER))
-        else:
-            before.append((position, course_id, user_id))
-    add(db, now)
-    if before:
-        execute(db, _OF_GRADED, *columns(before))
-
-
-def add_items(db: Connection[Row], position: int, course_id: str, items: Sequence[str]) -> None:
-    """Everybody who has a score or a state of one of these items, which are new in the course."""
-    if items:
-        execute(db, _OF_ITEMS, list(items), course_id, position, course_id, course_id)
+    def add_items(self, position: int, course_id: str, items: Sequence[str]) -> None:
+        """Nothing."""

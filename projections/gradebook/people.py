@@ -59,26 +59,27 @@ FirstGrades = Mapping[tuple[str, int], int]
 
 _USER_COLUMNS: Final = (
     *("user_id", "username", "email", "full_name", "is_active", "is_staff", "anonymous_ids"),
-    *("roles", "registered_at"),
+    *("roles", "registered_at", "shown_position"),
 )
 _FIND_USERS: Final = """
 SELECT user_id, username, email, full_name, is_active, is_staff, anonymous_ids, roles,
-    registered_at
+    registered_at, shown_position
 FROM users WHERE user_id = ANY (%b::bigint[])
 """
 _UPSERT_USERS: Final = """
 INSERT INTO users (user_id, username, email, full_name, is_active, is_staff, anonymous_ids, roles,
-    registered_at)
+    registered_at, shown_position)
 SELECT user_id, username, email, full_name, is_active, is_staff,
-    ARRAY(SELECT jsonb_array_elements_text(anonymous_ids::jsonb)), roles, registered_at
+    ARRAY(SELECT jsonb_array_elements_text(anonymous_ids::jsonb)), roles, registered_at,
+    shown_position
 FROM unnest(%b::bigint[], %b::text[], %b::text[], %b::text[], %b::bool[], %b::bool[], %b::text[],
-    %b::text[], %b::timestamptz[]) AS t (user_id, username, email, full_name, is_active,
-    is_staff, anonymous_ids, roles, registered_at)
+    %b::text[], %b::timestamptz[], %b::bigint[]) AS t (user_id, username, email, full_name,
+    is_active, is_staff, anonymous_ids, roles, registered_at, shown_position)
 ON CONFLICT (user_id) DO UPDATE
 SET username = excluded.username, email = excluded.email, full_name = excluded.full_name,
     is_active = excluded.is_active, is_staff = excluded.is_staff,
     anonymous_ids = excluded.anonymous_ids, roles = excluded.roles,
-    registered_at = excluded.registered_at
+    registered_at = excluded.registered_at, shown_position = excluded.shown_position
 """
 _ADD_IDENTITIES: Final = """
 INSERT INTO identities (student_id, kind, user_id)
@@ -100,11 +101,13 @@ RETURNING l.course_id, l.user_id
 """  # noqa: S608 - a constant
 
 
-def fold_users(db: Connection[Row], events: Sequence[Recorded], changes: Changes) -> None:
+def fold_users(
+    db: Connection[Row], events: Sequence[Recorded], changes: Changes, noted: marks.Marks
+) -> None:
     """Keep who users are and by which ids they are known."""
     users = _users(db, {r.event.user_id for r in events})  # type: ignore[attr-defined]
     identities = _Identities()
-    shown: dict[int, int] = {}
+    shown: set[int] = set()
     for recorded in events:
         event, position = recorded.event, recorded.position
         user = users[event.user_id]  # type: ignore[attr-defined]
@@ -120,10 +123,12 @@ def fold_users(db: Connection[Row], events: Sequence[Recorded], changes: Changes
             identities.add(event.username, BY_NAME, event.user_id, position)
             identities.add(str(event.user_id), BY_NUMBER, event.user_id, position)
             identities.change(user, event.anonymous_ids, position)
-            shown[event.user_id] = position
+            user["shown_position"] = position
+            shown.add(event.user_id)
         elif isinstance(event, UserProfileChanged):
             user |= {"email": event.email, "full_name": event.full_name}
-            shown[event.user_id] = position
+            user["shown_position"] = position
+            shown.add(event.user_id)
         elif isinstance(event, UserActivationChanged):
             user["is_active"] = event.is_active
         elif isinstance(event, GlobalStaffChanged):
@@ -131,12 +136,10 @@ def fold_users(db: Connection[Row], events: Sequence[Recorded], changes: Changes
         elif isinstance(event, AnonymousIdsChanged):
             identities.change(user, event.anonymous_ids, position)
     _write_users(db, users)
-    identities.write(db)
+    identities.write(db, noted)
     if shown:
-        for course_id, user_id in sorted(
-            fetch(db, _TELL_LEARNERS, list(shown)), key=lambda row: shown[row[1]]
-        ):
-            changes.touch(course_id, shown[user_id])
+        for course_id, user_id in fetch(db, _TELL_LEARNERS, list(shown)):
+            changes.show(course_id, users[user_id]["shown_position"])
 
 
 class _Identities:
@@ -164,13 +167,13 @@ class _Identities:
                 self.add(student_id, ANONYMOUS, user_id, position)
         user["anonymous_ids"] = anonymous_ids
 
-    def write(self, db: Connection[Row]) -> None:
+    def write(self, db: Connection[Row], noted: marks.Marks) -> None:
         if self._dropped:
             execute(db, _DROP_IDENTITIES, *columns(list(self._dropped)))
         if self._added:
             rows = [(student_id, kind, user) for (student_id, kind), user in self._added.items()]
             execute(db, _ADD_IDENTITIES, *columns(rows))
-        marks.add_identities(db, self._marks)
+        noted.add_identities(self._marks)
 
 
 def _users(db: Connection[Row], user_ids: set[int]) -> dict[int, dict[str, Any]]:
@@ -183,7 +186,7 @@ def _users(db: Connection[Row], user_ids: set[int]) -> dict[int, dict[str, Any]]
 
 
 def _unknown_user(user_id: int) -> dict[str, Any]:
-    values: Row = (user_id, None, None, None, False, False, [], "[]", None)
+    values: Row = (user_id, None, None, None, False, False, [], "[]", None, 0)
     return dict(zip(_USER_COLUMNS, values, strict=True))
 
 
@@ -212,7 +215,11 @@ SELECT course_id, user_id, cohort_id FROM learners WHERE cohort_id = ANY (%b::bi
 
 
 def fold_cohorts(
-    db: Connection[Row], events: Sequence[Recorded], first_grades: FirstGrades, changes: Changes
+    db: Connection[Row],
+    events: Sequence[Recorded],
+    first_grades: FirstGrades,
+    changes: Changes,
+    noted: marks.Marks,
 ) -> None:
     """Keep what cohorts are called and which content their members see."""
     cohorts: dict[int, Row] = {}
@@ -233,7 +240,7 @@ def fold_cohorts(
     execute(db, _UPSERT_COHORTS, *columns(list(cohorts.values())))
     members = fetch(db, _GROUP_OF, list(positions))
     seen_anew = [(positions[c], course, user) for course, user, c in members]
-    marks.add_graded(db, seen_anew, first_grades)
+    noted.add_graded(seen_anew, first_grades)
 
 
 # --- learners ---------------------------------------------------------------------------------
@@ -249,29 +256,40 @@ FROM unnest(%b::text[], %b::bigint[]) AS t (course_id, user_id)
 JOIN learners l ON l.course_id = t.course_id AND l.user_id = t.user_id
 """
 _UPSERT_LEARNERS: Final = f"""
-INSERT INTO learners AS l (course_id, user_id, enrollment_id, mode, is_active, enrolled_at,
-    unenrolled_at, external_user_key, external_status, cohort_id, roles, username, email,
-    full_name, search)
-SELECT l.course_id, l.user_id, l.enrollment_id, l.mode, l.is_active, l.enrolled_at,
-    l.unenrolled_at, l.external_user_key, l.external_status, l.cohort_id,
-    string_to_array(l.roles, ' '), u.username, u.email, u.full_name, {_SEARCH}
-FROM unnest(%b::text[], %b::bigint[], %b::bigint[], %b::text[], %b::bool[], %b::timestamptz[],
-    %b::timestamptz[], %b::text[], %b::text[], %b::bigint[], %b::text[])
-    AS l (course_id, user_id, enrollment_id, mode, is_active, enrolled_at, unenrolled_at,
-        external_user_key, external_status, cohort_id, roles)
-LEFT JOIN users u ON u.user_id = l.user_id
-ON CONFLICT (course_id, user_id) DO UPDATE
-SET enrollment_id = excluded.enrollment_id, mode = excluded.mode,
-    is_active = excluded.is_active, enrolled_at = excluded.enrolled_at,
-    unenrolled_at = excluded.unenrolled_at, external_user_key = excluded.external_user_key,
-    external_status = excluded.external_status, cohort_id = excluded.cohort_id,
-    roles = excluded.roles, username = excluded.username, email = excluded.email,
-    full_name = excluded.full_name, search = excluded.search
+WITH learner AS MATERIALIZED (
+    SELECT l.*, u.username, u.email, u.full_name, {_SEARCH} AS search,
+        coalesce(u.shown_position, 0) AS shown_position
+    FROM unnest(%b::text[], %b::bigint[], %b::bigint[], %b::text[], %b::bool[],
+        %b::timestamptz[], %b::timestamptz[], %b::text[], %b::text[], %b::bigint[], %b::text[])
+        AS l (course_id, user_id, enrollment_id, mode, is_active, enrolled_at, unenrolled_at,
+            external_user_key, external_status, cohort_id, roles)
+    LEFT JOIN users u ON u.user_id = l.user_id
+), written AS (
+    INSERT INTO learners AS l (course_id, user_id, enrollment_id, mode, is_active, enrolled_at,
+        unenrolled_at, external_user_key, external_status, cohort_id, roles, username, email,
+        full_name, search)
+    SELECT course_id, user_id, enrollment_id, mode, is_active, enrolled_at, unenrolled_at,
+        external_user_key, external_status, cohort_id, string_to_array(roles, ' '), username,
+        email, full_name, search
+    FROM learner
+    ON CONFLICT (course_id, user_id) DO UPDATE
+    SET enrollment_id = excluded.enrollment_id, mode = excluded.mode,
+        is_active = excluded.is_active, enrolled_at = excluded.enrolled_at,
+        unenrolled_at = excluded.unenrolled_at, external_user_key = excluded.external_user_key,
+        external_status = excluded.external_status, cohort_id = excluded.cohort_id,
+        roles = excluded.roles, username = excluded.username, email = excluded.email,
+        full_name = excluded.full_name, search = excluded.search
+)
+SELECT course_id, max(shown_position) FROM learner GROUP BY course_id
 """  # noqa: S608 - a constant
 
 
 def fold_learners(
-    db: Connection[Row], events: Sequence[Recorded], first_grades: FirstGrades, changes: Changes
+    db: Connection[Row],
+    events: Sequence[Recorded],
+    first_grades: FirstGrades,
+    changes: Changes,
+    noted: marks.Marks,
 ) -> None:
     """Keep who belongs to which course as what."""
     _fold_roles(db, events)
@@ -300,8 +318,9 @@ def fold_learners(
         (*(learner[name] for name in _LEARNER_COLUMNS[:-1]), " ".join(learner["roles"]))
         for learner in learners.values()
     ]
-    execute(db, _UPSERT_LEARNERS, *columns(rows))
-    marks.add_graded(db, graded, first_grades)
+    for course_id, position in fetch(db, _UPSERT_LEARNERS, *columns(rows)):
+        changes.show(course_id, position)
+    noted.add_graded(graded, first_grades)
 
 
 def _apply(learner: dict[str, Any], event: Event) -> None:
@@ -344,5 +363,6 @@ def _fold_roles(db: Connection[Row], events: Sequence[Recorded]) -> None:
         roles = [other for other in roles if other != role]
         if isinstance(event, CourseRoleGranted):
             roles.append(role)
-        user["roles"] = text_of(roles)
+        # Not as they came: elsewhere those of several courses come in any order.
+        user["roles"] = text_of(sorted(roles, key=lambda one: (one[0], one[1] or "", one[2])))
     _write_users(db, users)

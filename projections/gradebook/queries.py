@@ -38,7 +38,7 @@ _HEAD: Final = """
 c.course_id, coalesce(c.org, ''), coalesce(c.display_name, ''), c.start_at, c.end_at,
 c.self_paced, c.writable_gradebook, c.bulk_management, c.freeze_after_end,
 c.rejected_exam_overrides_grade, c.is_cohorted, c.modes, c.policy_hash, c.version, c.edited_at,
-c.active_enrollments, c.changed_position, c.layout_position
+c.active_enrollments, c.changed_position, c.people_position, c.layout_position
 """
 _HEAD_WIDTH: Final = len(CourseHead._fields)
 _MODES: Final = CourseHead._fields.index("modes")

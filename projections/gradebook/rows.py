@@ -34,6 +34,7 @@ class CourseRow(NamedTuple):
     edited_at: datetime | None
     active_enrollments: int
     changed_position: int
+    people_position: int
     layout_position: int
     graders: list[dict[str, Any]] | None
     cutoffs: dict[str, float] | None
@@ -61,6 +62,7 @@ class CourseHead(NamedTuple):
     edited_at: datetime | None
     active_enrollments: int
     changed_position: int
+    people_position: int
     layout_position: int
 
 

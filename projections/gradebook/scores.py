@@ -32,7 +32,7 @@ _STATE_TYPES: Final = ("int8", "int8", "text", "text", "text", "float8", "float8
 StudentMark = tuple[int, str, str, str, str]
 
 
-def fold(db: Connection[Row], events: Sequence[Recorded]) -> list[StudentMark]:
+def fold(db: Connection[Row], events: Sequence[Recorded], noted: marks.Marks) -> list[StudentMark]:
     """Keep the score of each item that counts; return what must be graded because of it."""
     counting: dict[UUID, Row | None] = {}
     states: list[Row] = []
@@ -88,5 +88,5 @@ def fold(db: Connection[Row], events: Sequence[Recorded]) -> list[StudentMark]:
         execute(db, _DELETE, list(counting))
         copy_rows(db, _COPY, _TYPES, [row for row in counting.values() if row is not None])
     copy_rows(db, _COPY_STATES, _STATE_TYPES, states)
-    marks.add(db, state_marks)
+    noted.add(state_marks)
     return touched

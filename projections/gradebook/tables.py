@@ -29,9 +29,12 @@ CREATE TABLE courses (
     version               text,
     edited_at             timestamptz,
     active_enrollments    integer NOT NULL DEFAULT 0,
-    -- Of the last event that changed anything of the course, and of the last that changed
-    -- its outline or policy.
+    -- Of the last of the course's own events, of the last that changed how somebody in it is
+    -- called, and of the last that changed its outline or policy. Apart from each other,
+    -- because elsewhere people and courses come in any order: together the first two never
+    -- stay the same when a page of the gradebook changes.
     changed_position      bigint  NOT NULL DEFAULT 0,
+    people_position       bigint  NOT NULL DEFAULT 0,
     layout_position       bigint  NOT NULL DEFAULT 0
 );
 
@@ -54,9 +57,11 @@ CREATE TABLE users (
     is_active     boolean NOT NULL,
     is_staff      boolean NOT NULL,
     anonymous_ids text[]  NOT NULL,
-    -- [[org, course or null, role], ...]
+    -- [[org, course or null, role], ...], sorted.
     roles         text    NOT NULL DEFAULT '[]',
-    registered_at timestamptz
+    registered_at timestamptz,
+    -- Of the last event that changed how the user is called.
+    shown_position bigint NOT NULL DEFAULT 0
 );
 
 -- Under which ids of submissions a user may be known. The lowest kind wins: 0 anonymous id,

@@ -16,8 +16,10 @@ _COMPONENTS = ("earned_all", "possible_all", "earned_graded", "possible_graded")
 class SchoolHistory:
     """Goes on for as many events as wanted. The same seed tells the same history."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, cohorts: bool = False) -> None:
+        """Begin; with ``cohorts`` they come to be, too, and get other names."""
         self.chance = Random(seed)
+        self._cohorts = cohorts
         self._submissions = History(seed)
         self._now = _START
         self._versions: dict[Any, int] = {}
@@ -45,7 +47,7 @@ class SchoolHistory:
         if course_id not in self._published:
             self._published.add(course_id)
             return [self._made(facts.course_registered, course_id=course_id)]
-        kind = self.chance.randrange(4)
+        kind = self.chance.randrange(5 if self._cohorts else 4)
         if kind == 0:
             names = self.chance.sample(("hw1", "hw2", "exam"), self.chance.randint(1, 3))
             blocks = a_course(
@@ -69,6 +71,11 @@ class SchoolHistory:
             ]
         if kind == 2:
             return [self._made(facts.cohorting_changed, course_id=course_id)]
+        if kind == 4:
+            number = COURSES.index(course_id) + 1
+            name = f"Cohort {self.chance.randrange(100)}"
+            place = {"course_id": course_id, "cohort_id": number, "name": name}
+            return [self._made(facts.cohort_created, **place)]
         return [self._made(facts.course_flags_changed, course_id=course_id)]
 
     def _user(self) -> list[Event]:
@@ -104,6 +111,9 @@ class SchoolHistory:
                 (facts.learner_reenrolled, enrollment),
                 (facts.course_role_granted, {**place, "role": "staff", "org": "A"}),
                 (facts.course_role_revoked, {**place, "role": "staff", "org": "A"}),
+                (facts.course_role_granted, {**place, "role": "instructor", "org": "A"}),
+                (facts.course_role_granted, {"course_id": None, "role": "staff", "org": "A"}),
+                (facts.course_role_revoked, {"course_id": None, "role": "staff", "org": "A"}),
                 (facts.program_enrollment_linked, place),
                 (facts.cohort_membership_changed, place),
             )

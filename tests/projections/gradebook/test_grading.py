@@ -241,12 +241,12 @@ def test_a_course_that_cannot_be_graded_stops_no_other_and_is_told(physics: Scho
     physics.learner("ann")
     # What only a defect could bring about: an outline that says nothing of its subsections.
     broken = (
-        "UPDATE gradebook_v1.outlines SET blocks = replace(blocks, '\"max_score\":10.0',"
+        "UPDATE gradebook_v2.outlines SET blocks = replace(blocks, '\"max_score\":10.0',"
         ' \'"max_score":"ten"\') WHERE course_id = %s RETURNING 1'
     )
     assert physics.rows(broken, COURSE)
     physics.rows(
-        "UPDATE gradebook_v1.courses SET layout_position = layout_position + 1"
+        "UPDATE gradebook_v2.courses SET layout_position = layout_position + 1"
         " WHERE course_id = %s RETURNING 1",
         COURSE,
     )

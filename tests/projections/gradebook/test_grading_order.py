@@ -33,9 +33,9 @@ def steps(dsn: str) -> Iterator[Stepwise]:
 
 def earned(school: School, username: str) -> dict[str, float]:
     """What is recorded as earned, by subsection."""
-    ((ordinals,),) = school.rows("SELECT ordinals::json FROM gradebook_v1.outlines")
+    ((ordinals,),) = school.rows("SELECT ordinals::json FROM gradebook_v2.outlines")
     found = school.rows(
-        "SELECT g.records FROM gradebook_v1.grades g JOIN gradebook_v1.users u USING (user_id)"
+        "SELECT g.records FROM gradebook_v2.grades g JOIN gradebook_v2.users u USING (user_id)"
         " WHERE u.username = %s",
         username,
     )
@@ -49,12 +49,12 @@ def earned(school: School, username: str) -> dict[str, float]:
 
 
 def percent(school: School, username: str) -> float | None:
-    found = school.rows("SELECT percent FROM gradebook_v1.learners WHERE username = %s", username)
+    found = school.rows("SELECT percent FROM gradebook_v2.learners WHERE username = %s", username)
     return found[0][0] if found else None
 
 
 def marked(school: School) -> set[tuple[Any, ...]]:
-    return set(school.rows("SELECT position, user_id, item_id, reason FROM gradebook_v1.marks"))
+    return set(school.rows("SELECT position, user_id, item_id, reason FROM gradebook_v2.marks"))
 
 
 def test_scores_that_come_while_the_gradebook_lags_are_all_graded(steps: Stepwise) -> None:
@@ -84,7 +84,7 @@ def test_a_grader_that_knows_nothing_of_the_last_one_waits_for_the_gradebook(
         steps.step()
         db.execute("UPDATE gradelog.grading_progress SET position = %s", before)
         db.execute(
-            "INSERT INTO gradebook_v1.marks SELECT max(position), %s, 1, %s, 'score'"
+            "INSERT INTO gradebook_v2.marks SELECT max(position), %s, 1, %s, 'score'"
             " FROM gradelog.events WHERE type = 'submissions.ScoreSet'",
             [COURSE, key("problem", "q1")],
         )
@@ -140,7 +140,7 @@ def test_a_rebuild_between_two_statements_of_the_grader_loses_no_mark(steps: Ste
 
     with connect(school.dsn) as blocker:
         with blocker.transaction():
-            blocker.execute("LOCK TABLE gradebook_v1.marks IN ACCESS EXCLUSIVE MODE")
+            blocker.execute("LOCK TABLE gradebook_v2.marks IN ACCESS EXCLUSIVE MODE")
             thread = threading.Thread(target=step)
             thread.start()
             wait_until(lambda: school.rows("SELECT FROM pg_locks WHERE NOT granted"))
@@ -263,7 +263,7 @@ def test_states_of_problems_count_from_the_first_and_wait_for_their_course(
     (calculated,) = school.events("grades.GradesCalculated")
     (found,) = calculated["subsections"]
     assert (found["earned_graded"], found["possible_graded"]) == (3.0, 4.0)
-    first, _ = school.rows("SELECT saved_at FROM gradebook_v1.problem_states ORDER BY state_id")
+    first, _ = school.rows("SELECT saved_at FROM gradebook_v2.problem_states ORDER BY state_id")
     assert datetime.fromisoformat(found["first_attempted"]) == first[0]
 
 

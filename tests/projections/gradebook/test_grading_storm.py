@@ -130,7 +130,7 @@ def quiet(physics: School) -> bool:
 def unsettled(dsn: str, user_ids: list[int]) -> list[Any]:
     """What a calculation of everything, from the beginning, would record."""
     with connect(dsn) as db:
-        db.execute("SET search_path = gradebook_v1, pg_catalog")
+        db.execute("SET search_path = gradebook_v2, pg_catalog")
         course = inputs.read_course(db, COURSE)
         keys = [(COURSE, user_id) for user_id in user_ids]
         learners = inputs.read_learners(db, keys)
