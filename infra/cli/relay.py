@@ -1,0 +1,89 @@
+"""The relay to Kafka: running it, and how far it is."""
+
+import os
+import threading
+from contextlib import ExitStack
+from typing import Annotated, Any, Final
+
+import typer
+
+from infra.cli.output import USAGE, CommandError, Json, print_json, print_pairs
+
+app: Final = typer.Typer(invoke_without_command=True)
+
+
+@app.callback()
+def relay(
+    context: typer.Context,
+    *,
+    lifeline: Annotated[int | None, typer.Option(hidden=True)] = None,
+    as_json: Json = False,
+) -> None:
+    """Publish the log to Kafka. Several may run: others stand by."""
+    if context.invoked_subcommand is not None:
+        return
+    from consumers.kafka.client import KafkaError
+    from infra.cli.processes import collect_seldom, follow_parent, on_signals
+    from infra.logging import configure
+    from infra.main import database, refuse_copy
+    from infra.openedx import openedx_relaying
+    from infra.relay import make_relay
+    from infra.settings import read_settings
+
+    stop = threading.Event()
+    on_signals(stop.set)
+    follow_parent(lifeline)
+    settings = read_settings()
+    if settings.kafka_bootstrap_servers is None:
+        raise CommandError(
+            "there is no Kafka to publish to: set KAFKA_BOOTSTRAP_SERVERS to its addresses,"
+            " such as kafka1.example.org:9092",
+            code=USAGE,
+        )
+    configure(settings, role="relay")
+    with database(settings) as dsn, ExitStack() as beside:
+        refuse_copy(dsn)
+        try:
+            made = make_relay(settings, dsn)
+            beside.enter_context(openedx_relaying(settings, dsn))
+        except KafkaError as error:
+            raise CommandError(str(error)) from error
+        if lifeline is None:
+            if as_json:
+                print_json({"pid": os.getpid()})
+            else:
+                typer.echo("the relay runs")
+        collect_seldom()
+        made.run(stop)
+
+
+@app.command()
+def status(*, as_json: Json = False) -> None:
+    """Show how far the log is published, and what keeps it from being."""
+    from infra.logging import configure
+    from infra.main import database
+    from infra.relay import PROGRESS, connect
+    from infra.settings import read_settings
+
+    settings = read_settings()
+    configure(settings, role="relay", quiet=True)
+    with database(settings) as dsn, connect(dsn) as db:
+        position, lag, holder, error = db.execute(PROGRESS, (True,)).fetchall()[0]
+    found: dict[str, Any] = {
+        "position": position,
+        "lag": lag,
+        "holder": holder,
+        "error": error,
+    }
+    if as_json:
+        print_json(found)
+        return
+    print_pairs(
+        "the relay to Kafka",
+        {
+            "published up to position": position,
+            "events not published yet": lag,
+            "relay that works": holder or "none",
+            "error": error or "none",
+        },
+    )

@@ -1,0 +1,100 @@
+"""The relay in a process: made from the settings, in a thread, and how far it is."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import psycopg
+from psycopg import AsyncConnection, Connection
+
+from api.backend import RelayProgress
+from consumers.relay import Relay
+from consumers.relay_topics import TopicSettings
+from infra.kafka.client import kafka_client
+from infra.postgres import Row, Session, fetch_all, options, parameters
+from infra.settings import Settings
+
+STATEMENT_TIMEOUT: Final = 30.0
+LINGER: Final = 0.3
+"""Seconds. The relay flushes whenever it has caught up, so only large batches wait: they cost
+half as much as many small ones, and leave time to send."""
+
+# Free once the lease is over: a holder that died has not told.
+PROGRESS: Final = """
+SELECT r.position, greatest(h.head - r.position, 0),
+    CASE WHEN r.expires_at > clock_timestamp() THEN r.holder END, r.error
+FROM gradelog.relay r, (SELECT coalesce(max(position), 0) AS head FROM gradelog.events) AS h
+WHERE %b OR r.epoch > 0 OR r.error IS NOT NULL
+"""
+
+
+def make_relay(settings: Settings, dsn: str) -> Relay:
+    """A relay from a database to the cluster of the settings, which must name one.
+
+    Raises:
+        KafkaError: the client library that the settings name is not installed.
+    """
+    return Relay(
+        kafka_client(settings, name="gradelog-relay", linger=LINGER),
+        lambda: connect(dsn),
+        TopicSettings(
+            settings.kafka_topic_prefix, settings.kafka_partitions, settings.kafka_replicas
+        ),
+        source=settings.event_source,
+    )
+
+
+def connect(dsn: str) -> Connection[Row]:
+    """A connection for a relay; what it saves is on the disk when it says so."""
+    return psycopg.connect(
+        dsn,
+        autocommit=True,
+        **parameters(
+            options=options(statement_timeout=STATEMENT_TIMEOUT) + " -c synchronous_commit=on",
+            application_name="gradelog relay",
+        ),
+    )
+
+
+@contextmanager
+def relaying(settings: Settings, dsn: str) -> Iterator[Relay]:
+    """Publish the log to Kafka in a thread, until the end, or stand by while others do."""
+    relay = make_relay(settings, dsn)
+    stop = threading.Event()
+    thread = threading.Thread(target=relay.run, args=(stop,), name="gradelog relay", daemon=True)
+    thread.start()
+    try:
+        yield relay
+    finally:
+        stop.set()
+        thread.join(30)
+
+
+class PostgresRelayStatus:
+    """``api.backend.RelayStatus`` over the tables of the log."""
+
+    def __init__(self, dsn: str, *, configured: bool = False, timeout: float = 10.0) -> None:
+        """Make it; connects when it is first asked.
+
+        Args:
+            dsn: connection string of the database of the log.
+            configured: there shall be a relay, even if none ever ran.
+            timeout: seconds after which a question is given up.
+        """
+        self._session = Session(dsn, statement_timeout=timeout, application_name="gradelog api")
+        self._configured = configured
+        self._timeout = timeout
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._session.close()
+
+    async def progress(self) -> RelayProgress | None:
+        """How far the relay is; None if there is none and never was."""
+
+        async def ask(db: AsyncConnection[Row]) -> list[Row]:
+            return await fetch_all(db, PROGRESS, (self._configured,))
+
+        rows = await self._session.run(ask, within=self._timeout)
+        return RelayProgress(*rows[0]) if rows else None

@@ -1,0 +1,109 @@
+"""The relay as operators meet it: the command, beside the API, in health and figures."""
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import psycopg
+import pytest
+
+from consumers.kafka.client import Client
+from tests.consumers.relay.filling import execute, scores, store
+from tests.consumers.relay.reading import check_against_log, read_topics, wait_until_published
+from tests.infra.cli.support import Cli, eventually, is_running
+
+
+@pytest.fixture
+def cli(tmp_path: Path, dsn: str) -> Cli:
+    """The command on a database of the test's own, and without Kafka."""
+    return Cli(tmp_path, DATABASE_URL=dsn).but(KAFKA_BOOTSTRAP_SERVERS=None)
+
+
+@pytest.fixture
+def with_kafka(cli: Cli, kafka: str, topic_prefix: str) -> Cli:
+    return cli.but(KAFKA_BOOTSTRAP_SERVERS=kafka, GRADELOG_KAFKA_TOPIC_PREFIX=topic_prefix)
+
+
+def get(address: str, path: str) -> Any:
+    with urlopen(address + path, timeout=30) as answer:
+        return answer.read().decode()
+
+
+def figure(address: str, name: str) -> float:
+    for line in get(address, "/metrics").splitlines():
+        if line.startswith(f"{name} "):
+            return float(line.split()[1])
+    raise AssertionError(f"no {name}")
+
+
+def test_without_kafka_the_command_says_what_is_missing(cli: Cli) -> None:
+    done = cli.run("relay")
+    assert done.code == 2
+    assert "set KAFKA_BOOTSTRAP_SERVERS" in done.err
+    assert cli.ask("relay", "status") == {"position": 0, "lag": 0, "holder": None, "error": None}
+
+
+def test_without_kafka_nothing_speaks_of_a_relay(cli: Cli) -> None:
+    with cli.start("serve", "--port", "0") as server:
+        address = server.address()
+        assert "relay" not in json.loads(get(address, "/health/ready"))
+        assert "gradelog_relay" not in get(address, "/metrics")
+
+
+@pytest.mark.kafka
+def test_the_command_publishes_until_it_is_told_to_end(
+    with_kafka: Cli, dsn: str, kafka_client: Client, topic_prefix: str
+) -> None:
+    head = store(dsn, *scores(100))
+    with with_kafka.start("relay") as relay:
+        assert relay.line() == "the relay runs"
+        wait_until_published(dsn, head, alive=lambda: relay.process.poll() is None)
+        status = with_kafka.ask("relay", "status")
+        assert (status["position"], status["lag"], status["error"]) == (head, 0, None)
+        assert f":{relay.pid}:" in status["holder"]
+        assert relay.end(signal.SIGTERM) == 0
+    assert with_kafka.ask("relay", "status")["holder"] is None
+    check_against_log(read_topics(kafka_client, topic_prefix), dsn)
+
+
+@pytest.mark.kafka
+def test_serving_publishes_too_and_tells_how_far(with_kafka: Cli, dsn: str) -> None:
+    head = store(dsn, *scores(100))
+    with with_kafka.start("serve", "--port", "0") as server:
+        address = server.address()
+        wait_until_published(dsn, head)
+        with psycopg.connect(dsn, autocommit=True) as db:
+            # Grading may have added something meanwhile.
+            eventually(
+                lambda: (
+                    db.execute(
+                        "SELECT position = (SELECT max(position) FROM gradelog.events) FROM gradelog.relay"
+                    ).fetchone()
+                    == (True,)
+                )
+            )
+        state = json.loads(get(address, "/health/ready"))["relay"]
+        assert (state["lag"], state["error"]) == (0, None)
+        assert state["position"] >= head
+        assert figure(address, "gradelog_relay_position") >= head
+        assert figure(address, "gradelog_relay_lag") == 0
+        assert figure(address, "gradelog_relay_working") == 1
+        assert figure(address, "gradelog_relay_failing") == 0
+        relay = server.child("infra.cli.main relay")
+        assert server.end(signal.SIGTERM) == 0
+        assert not is_running(relay)
+
+
+def test_requests_are_answered_while_kafka_is_away(cli: Cli, dsn: str) -> None:
+    away = cli.but(KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1")
+    execute(dsn, "UPDATE gradelog.relay SET epoch = 3, error = 'KafkaError: away'")
+    with away.start("serve", "--port", "0") as server:
+        address = server.address()
+        ready = eventually(lambda: json.loads(get(address, "/health/ready")))
+        assert ready["status"] == "ok"
+        assert ready["relay"]["holder"] is None
+        assert ready["relay"]["error"]
+        assert figure(address, "gradelog_relay_failing") == 1
+        server.child("infra.cli.main relay")

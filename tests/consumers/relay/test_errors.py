@@ -1,0 +1,146 @@
+"""What keeps the relay from publishing is told, is tried again, and loses nothing."""
+
+import threading
+from contextlib import closing
+
+import psycopg
+import pytest
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
+
+from consumers.kafka.client import NewTopic
+from consumers.kafka.clients import ClientSettings, client
+from consumers.relay_log import read
+from consumers.relay_publisher import Figures, Publisher
+from consumers.relay_store import RelayStore
+from consumers.relay_topics import make_missing
+from infra.relay import connect
+from tests import facts
+from tests.consumers.relay.conftest import School, running
+from tests.consumers.relay.filling import execute, relay_row, scores, store
+from tests.consumers.relay.reading import check_against_log, read_topics, wait_until_published
+from tests.projections.support import wait_until
+
+END_SESSIONS = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE application_name = 'gradelog relay' AND datname = current_database()
+"""
+
+
+@pytest.mark.kafka
+def test_an_event_that_no_client_takes_stops_what_comes_after_it(school: School) -> None:
+    store(
+        school.dsn,
+        *scores(20),
+        facts.submission_created(answer={"text": "x" * 34_000_000}),
+        *scores(20, first=21),
+    )
+    with school.relaying() as relay:
+        wait_until(lambda: relay_row(school.dsn)["error"])
+        restarts = relay.figures.restarts
+        wait_until(lambda: relay.figures.restarts > restarts)  # it is tried again
+    row = relay_row(school.dsn)
+    assert "the event at position 21 cannot be published" in row["error"]
+    assert row["position"] == 20
+    assert read_topics(school.client, school.prefix).positions == list(range(1, 21))
+
+
+@pytest.mark.kafka
+def test_what_the_broker_refuses_is_published_once_it_does_not(
+    school: School, topics: KafkaAdminClient
+) -> None:
+    topic = f"{school.prefix}.courses"
+    with closing(school.client.admin()) as admin:
+        admin.create([NewTopic(topic, 2, settings={"max.message.bytes": "100000"})])
+    head = store(
+        school.dsn,
+        *scores(20),
+        facts.submission_created(answer={"text": "x" * 200_000}),
+        *scores(20, first=21),
+    )
+    with school.relaying():
+        wait_until(lambda: relay_row(school.dsn)["error"])
+        assert relay_row(school.dsn)["position"] < 21
+        topics.alter_configs(
+            [
+                ConfigResource(
+                    ConfigResourceType.TOPIC, topic, configs={"max.message.bytes": "1000000"}
+                )
+            ]
+        )
+        wait_until_published(school.dsn, head)
+        wait_until(lambda: relay_row(school.dsn)["error"] is None)
+    check_against_log(read_topics(school.client, school.prefix), school.dsn)
+
+
+@pytest.mark.kafka
+def test_the_error_of_a_relay_without_kafka_is_forgotten_when_another_works(
+    school: School,
+) -> None:
+    head = store(school.dsn, *scores(20))
+    nowhere = client(ClientSettings("127.0.0.1:1", timeout=0.5))
+    with running(school.relay(kafka_client=nowhere)) as lost:
+        wait_until(lambda: relay_row(school.dsn)["error"])
+        assert relay_row(school.dsn)["holder"] is None
+        with school.relaying():
+            wait_until_published(school.dsn, head)
+            wait_until(lambda: relay_row(school.dsn)["error"] is None)
+        assert lost.figures.events == 0
+    check_against_log(read_topics(school.client, school.prefix), school.dsn)
+
+
+@pytest.mark.kafka
+def test_a_relay_that_loses_the_database_goes_on_when_it_is_back(school: School) -> None:
+    head = store(school.dsn, *scores(3000))
+    with school.relaying(batch=50) as relay:
+        for enough in (100, 1500):
+            wait_until(lambda: relay.figures.events > enough)  # noqa: B023
+            with psycopg.connect(school.dsn, autocommit=True) as db:
+                assert db.execute(END_SESSIONS).fetchall()
+        wait_until_published(school.dsn, head)
+        assert relay.figures.restarts >= 1
+    check_against_log(read_topics(school.client, school.prefix), school.dsn)
+
+
+@pytest.mark.kafka
+def test_a_gap_in_the_log_is_not_passed_over(school: School) -> None:
+    store(school.dsn, *scores(10))
+    with school.relaying():
+        wait_until_published(school.dsn, 10)
+    execute(school.dsn, "ALTER TABLE gradelog.events DISABLE TRIGGER events_are_final")
+    store(school.dsn, *scores(10, first=11))
+    execute(school.dsn, "DELETE FROM gradelog.events WHERE position = 15")
+    with school.relaying():
+        wait_until(lambda: relay_row(school.dsn)["error"])
+    row = relay_row(school.dsn)
+    assert "position 15 of the log is missing" in row["error"]
+    assert row["position"] == 10
+    assert read_topics(school.client, school.prefix).positions == list(range(1, 11))
+
+
+@pytest.mark.kafka
+def test_only_what_kafka_has_stored_is_saved(school: School, kafka: str) -> None:
+    head = store(school.dsn, *scores(100))
+    # Its messages wait for more until somebody flushes.
+    waiting = client(ClientSettings(kafka, linger=60.0))
+    with (
+        connect(school.dsn) as db,
+        closing(waiting.admin()) as admin,
+        closing(waiting.producer()) as producer,
+    ):
+        found = make_missing(admin, school.topics, threading.Event())
+        topics = {purpose: found[name] for purpose, name in school.topics.names.items()}
+        leased = RelayStore(db, holder="one", lifetime=3600.0)
+        assert leased.acquire()
+        publisher = Publisher(producer, leased, topics, source=b"/school", figures=Figures())
+        for _ in publisher.send(read(db, after=0).events):
+            publisher.look()
+            publisher.save(well=True)
+        assert publisher.position == head
+        assert (leased.position, leased.partitions()) == (0, {})
+        publisher.flush(60.0)
+        publisher.look()
+        publisher.save(well=True)
+        assert leased.position == head
+        taken = read_topics(school.client, school.prefix).taken
+        assert leased.partitions() == {one: all_[-1] for one, all_ in taken.items() if all_}
