@@ -1,0 +1,145 @@
+"""What cannot be read or applied stops its partition, or is taken care of; others go on."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from consumers.kafka.client import Message
+from domain.events import Recorded
+from tests.consumers.following.conftest import Place
+from tests.consumers.following.publisher import Publisher, passed
+from tests.school import wait_until
+
+pytestmark = pytest.mark.kafka
+
+
+def park(db: Any, message: Message, error: Exception) -> bool:
+    db.execute("INSERT INTO parked (value, error) VALUES (%s, %s)", (message.value, str(error)))
+    return True
+
+
+def park_event(db: Any, recorded: Recorded, message: Message, error: Exception) -> bool:
+    db.execute("INSERT INTO parked VALUES (%s, %s, %s)", (recorded.position, b"", str(error)))
+    return True
+
+
+def failing_at(*positions: int) -> Callable[[Sequence[Recorded]], None]:
+    def before(events: Sequence[Recorded]) -> None:
+        found = {e.position for e in events}.intersection(positions)
+        if found:
+            raise ValueError(f"cannot apply {min(found)}")
+
+    return before
+
+
+def test_a_message_that_is_no_event_stops_its_partition_alone(
+    place: Place, publisher: Publisher
+) -> None:
+    events = passed(60)
+    there, _ = publisher.place(events[0].event)
+    publisher.publish(events[:30])
+    publisher.raw(there, b"hello")
+    publisher.publish(events[30:])
+    member = place.member()
+    wait_until(lambda: "header ce_type is missing" in (member.error_of(there) or ""))
+    reachable = {
+        e.position for e in events if e.position <= 30 or publisher.place(e.event)[0] != there
+    }
+    wait_until(lambda: set(place.seen()) == reachable)
+    assert len(place.seen()) == len(reachable)
+
+
+def test_a_message_that_is_no_event_is_passed_when_somebody_takes_care_of_it(
+    place: Place, publisher: Publisher
+) -> None:
+    events = passed(60)
+    there, _ = publisher.place(events[0].event)
+    publisher.publish(events[:30])
+    publisher.raw(there, b"hello")
+    publisher.raw(there, b"not json", [("ce_type", b"grades.CoursePassedFirstTime")])
+    publisher.publish(events[30:])
+    place.member(on_bad=park)
+    wait_until(lambda: sorted(place.seen()) == list(range(1, 61)))
+    assert place.rows("SELECT value FROM parked") == [(b"hello",), (b"not json",)]
+
+
+def test_an_event_of_a_newer_version_stops_its_partition_until_it_is_taken_care_of(
+    place: Place, publisher: Publisher
+) -> None:
+    one, two, three = passed(3, courses=1)
+    there, _ = publisher.place(one.event)
+    publisher.send(one, previous=0)
+    publisher.send(two, previous=1, type_="grades.FromTheFuture")
+    publisher.send(three, previous=2)
+    publisher.flush()
+    member = place.member()
+    wait_until(lambda: "grades.FromTheFuture" in (member.error_of(there) or ""))
+    assert place.seen() == [1]
+    member.leave()
+    place.member(on_bad=park)
+    wait_until(lambda: place.seen() == [1, 3])
+
+
+def test_an_event_at_fault_stops_its_partition_and_everything_else_is_written(
+    place: Place, publisher: Publisher
+) -> None:
+    events = passed(200)
+    there, _ = publisher.place(events[99].event)
+    publisher.publish(events)
+    member = place.member(before=failing_at(100))
+    wait_until(lambda: "cannot apply 100" in (member.error_of(there) or ""))
+    reachable = {
+        e.position for e in events if e.position < 100 or publisher.place(e.event)[0] != there
+    }
+    wait_until(lambda: set(place.seen()) == reachable)
+    assert len(place.seen()) == len(reachable)
+    assert member.following.state()[there].position < 100
+
+
+def test_a_partition_that_stopped_is_tried_again(
+    place: Place, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("consumers.following.FIRST_RETRY", 0.05)
+    events = passed(20, courses=1)
+    there, _ = publisher.place(events[0].event)
+    fails = [True]
+
+    def before(found: Sequence[Recorded]) -> None:
+        if fails[0]:
+            failing_at(10)(found)
+
+    publisher.publish(events)
+    member = place.member(before=before)
+    wait_until(lambda: member.error_of(there) is not None)
+    fails[0] = False
+    wait_until(lambda: place.seen() == list(range(1, 21)))
+    wait_until(lambda: member.error_of(there) is None)
+
+
+def test_an_event_at_fault_is_passed_when_somebody_takes_care_of_it(
+    place: Place, publisher: Publisher
+) -> None:
+    publisher.publish(passed(300))
+    member = place.member(before=failing_at(7, 100, 101), on_poison=park_event)
+    wait_until(lambda: len(place.seen()) == 297)
+    assert set(place.seen()) == set(range(1, 301)) - {7, 100, 101}
+    assert place.rows("SELECT position, error FROM parked ORDER BY position") == [
+        (n, f"cannot apply {n}") for n in (7, 100, 101)
+    ]
+    assert all(state.error is None for state in member.following.state().values())
+
+
+def test_who_does_not_take_care_leaves_nothing_behind(place: Place, publisher: Publisher) -> None:
+    events = passed(10, courses=1)
+    there, _ = publisher.place(events[0].event)
+    publisher.publish(events)
+
+    def refuse(db: Any, recorded: Recorded, message: Message, error: Exception) -> bool:
+        park_event(db, recorded, message, error)
+        return False
+
+    member = place.member(before=failing_at(5), on_poison=refuse)
+    wait_until(lambda: member.error_of(there) is not None)
+    assert place.seen() == [1, 2, 3, 4]
+    assert place.rows("SELECT 1 FROM parked") == []
