@@ -1,0 +1,167 @@
+"""A database that is fed from Kafka has no log, and everybody who wants to write one is told."""
+
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from consumers import feed_database
+from consumers.feed_database import FeedError
+from consumers.kafka.client import Partition
+from consumers.messages import Reached
+from consumers.offsets import Offsets, Standing
+from infra.log.reader import connect
+from infra.main import prepare
+from projections import positions
+from projections.positions import ReadModelError
+from projections.registry import READ_MODELS
+from projections.submissions import Submissions
+from tests import facts
+from tests.infra.cli.support import Cli
+
+PREFIX = "gradelog"
+
+
+@pytest.fixture
+def copy(dsn: str) -> str:
+    """A database that is fed, whose topic of courses has two partitions."""
+    with connect(dsn) as db:
+        feed_database.mark_as_fed(db, PREFIX)
+        feed_database.ensure(db, Submissions, OFFSETS)
+        feed_database.check_partitions(db, 2)
+    return dsn
+
+
+OFFSETS = Offsets(f"{PREFIX}.{Submissions.schema()}")
+PARTS = [Partition("courses", 0), Partition("courses", 1), Partition("people", 0)]
+
+
+def test_nothing_is_appended_to_its_log(copy: str) -> None:
+    with (
+        connect(copy) as db,
+        pytest.raises(psycopg.errors.ReadOnlySqlTransaction, match="fed from Kafka"),
+    ):
+        facts.store(db, [facts.course_registered()])
+
+
+def test_a_database_with_a_log_is_not_fed(dsn: str) -> None:
+    with connect(dsn) as db:
+        facts.store(db, [facts.course_registered()])
+        with pytest.raises(FeedError, match="has a log of its own"):
+            feed_database.mark_as_fed(db, PREFIX)
+        facts.store(db, [facts.course_flags_changed()])
+
+
+def test_it_is_fed_from_one_set_of_topics_only(copy: str) -> None:
+    with connect(copy) as db:
+        feed_database.mark_as_fed(db, PREFIX)
+        with pytest.raises(FeedError, match=r"from the topics gradelog\.\*, not from other\.\*"):
+            feed_database.mark_as_fed(db, "other")
+
+
+def test_topics_with_other_partitions_are_refused(copy: str) -> None:
+    with connect(copy) as db:
+        feed_database.check_partitions(db, 2)
+        with pytest.raises(FeedError, match="has 3 partitions, and this database was fed from 2"):
+            feed_database.check_partitions(db, 3)
+
+
+def test_read_models_that_were_made_before_do_not_serve(dsn: str) -> None:
+    prepare(dsn)
+    with connect(dsn) as db:
+        feed_database.mark_as_fed(db, PREFIX)
+        feed_database.ensure(db, Submissions, OFFSETS)
+    prepare(dsn)
+    with connect(dsn) as db:
+        found = {model: positions.standing(db, model.schema()) for model in READ_MODELS}
+    fed = found.pop(Submissions)
+    assert fed is not None
+    assert fed.state == positions.BUILDING
+    assert set(found.values()) == {None}
+
+
+def test_no_projector_works_on_it(copy: str) -> None:
+    with connect(copy) as db, pytest.raises(ReadModelError, match="gradelog consume"):
+        positions.ensure(db, READ_MODELS)
+
+
+@pytest.mark.parametrize(
+    "command", [["serve", "--port", "0"], ["project"], ["projections", "rebuild", "submissions"]]
+)
+def test_commands_that_need_a_log_say_so(copy: str, tmp_path: Path, command: list[str]) -> None:
+    done = Cli(tmp_path, DATABASE_URL=copy).run(*command)
+    assert done.code == 1
+    assert "fed from Kafka" in done.err
+
+
+def test_consume_says_what_it_lacks(dsn: str, tmp_path: Path) -> None:
+    cli = Cli(tmp_path, DATABASE_URL=dsn)
+    done = cli.run("consume", "--read-models", "all")
+    assert (done.code, "KAFKA_BOOTSTRAP_SERVERS" in done.err) == (2, True)
+    cli = cli.but(KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1")
+    done = cli.run("consume", "--read-models", "grades")
+    assert (done.code, "there is no read model grades" in done.err) == (2, True)
+    done = cli.but(DATABASE_URL=None).run("consume", "--read-models", "all")
+    assert (done.code, "DATABASE_URL" in done.err) == (2, True)
+    with connect(dsn) as db:
+        facts.store(db, [facts.course_registered()])
+    done = cli.run("consume", "--read-models", "all")
+    assert (done.code, "has a log of its own" in done.err) == (1, True)
+
+
+# --- where a read model stands ------------------------------------------------------------------
+
+
+def test_it_stands_where_the_last_partition_stands(copy: str) -> None:
+    with connect(copy) as db:
+        reach(db, {PARTS[0]: 10, PARTS[1]: 8})
+        feed_database.caught_up(db, Submissions.schema(), PARTS)
+        assert told(db) == (0, "building", None)  # nobody has looked at the people
+        reach(db, {PARTS[2]: 9})
+        assert told(db) == (8, "serving", None)
+        reach(db, {PARTS[1]: 12})
+        assert told(db) == (9, "serving", None)
+        assert db.execute("SELECT head FROM gradelog.kafka_feed").fetchone() == (12,)
+
+
+def test_it_is_being_built_until_all_partitions_were_read_to_their_end(copy: str) -> None:
+    with connect(copy) as db:
+        reach(db, dict.fromkeys(PARTS, 5))
+        feed_database.caught_up(db, Submissions.schema(), PARTS[:2])
+        assert told(db) == (5, "building", None)
+        feed_database.caught_up(db, Submissions.schema(), PARTS[2:])
+        assert told(db) == (5, "serving", None)
+
+
+def test_a_partition_that_stands_still_is_told_until_it_moves(copy: str) -> None:
+    with connect(copy) as db:
+        reach(db, dict.fromkeys(PARTS, 5))
+        feed_database.caught_up(db, Submissions.schema(), PARTS)
+        feed_database.tell_errors(db, Submissions.schema(), {PARTS[0]: "broken", PARTS[1]: None})
+        assert told(db) == (5, "failed", "broken")
+        # Another member, which has other partitions, has nothing to say about it.
+        feed_database.tell_errors(db, Submissions.schema(), {PARTS[2]: None})
+        assert told(db) == (5, "failed", "broken")
+        feed_database.tell_errors(db, Submissions.schema(), {PARTS[0]: None})
+        assert told(db) == (5, "serving", None)
+
+
+def test_how_far_grades_are_never_goes_back(copy: str) -> None:
+    with connect(copy) as db:
+        feed_database.tell_graded(db, [Reached(9, 8, 7, 9), Reached(5, 4, 3, 4)])
+        feed_database.tell_graded(db, [Reached(5, 4, 3, 4)])
+        found = db.execute("SELECT position, recorded_at_position FROM gradelog.grading_progress")
+        assert found.fetchone() == (7, 9)
+
+
+def reach(db: psycopg.Connection, reached: dict[Partition, int]) -> None:
+    before = OFFSETS.load(db, list(reached))
+    after = {p: Standing(None, position, position) for p, position in reached.items()}
+    OFFSETS.move(db, before, after)
+
+
+def told(db: psycopg.Connection) -> tuple[object, ...]:
+    feed_database.tell(db, Submissions.schema(), OFFSETS)
+    found = positions.standing(db, Submissions.schema())
+    assert found is not None
+    return (found.position, found.state, found.error)

@@ -1,0 +1,93 @@
+"""What cannot be folded stops one read model, and what is away for a while loses nothing."""
+
+from collections.abc import Callable
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from infra.feed import feeding
+from projections.gradebook import Gradebook
+from projections.registry import READ_MODELS
+from projections.submissions import Submissions
+from tests.consumers.feed import term
+from tests.consumers.feed.comparing import assert_same_rows, wait_until_fed
+from tests.consumers.feed.conftest import settings
+from tests.infra.cli.support import Cli, eventually
+from tests.school import School
+
+pytestmark = [pytest.mark.kafka, pytest.mark.fault]
+
+
+def test_an_event_that_cannot_be_folded_stops_its_read_model_alone(
+    published: School, copy: str, kafka: str, topic_prefix: str, far: Cli
+) -> None:
+    of_copy = settings(copy, kafka, topic_prefix, keys_url=published.dsn)
+    with feeding(of_copy, copy, READ_MODELS), psycopg.connect(copy, autocommit=True) as db:
+        term.begin(published)
+        term.go_on(published, seed=1, steps=20)
+        wait_until_fed(published.dsn, copy)
+        db.execute("ALTER TABLE submissions_v1.submissions ADD CHECK (student_id <> 'broken')")
+        published.score("broken", "p1", 1, 5, course_id=term.HISTORY)
+        term.go_on(published, seed=2, steps=20)
+        others = [model for model in READ_MODELS if model is not Submissions]
+        wait_until_fed(published.dsn, copy, others)
+        told = eventually(
+            lambda: db.execute(
+                "SELECT state, error FROM gradelog.read_models WHERE error IS NOT NULL"
+            ).fetchall()
+        )
+        ((state, error),) = told
+        assert state == "failed"
+        assert f"{topic_prefix}.courses[" in error
+        assert "CheckViolation" in error
+        found = {one["name"]: one for one in far.ask("projections", "status")["read_models"]}
+        assert {name for name, one in found.items() if one["error"]} == {"submissions"}
+        db.execute(
+            "ALTER TABLE submissions_v1.submissions DROP CONSTRAINT submissions_student_id_check"
+        )
+        wait_until_fed(published.dsn, copy)
+    assert_same_rows(published.dsn, copy, READ_MODELS, empty=True)
+
+
+def test_names_are_waited_for_while_the_keys_are_out_of_reach(
+    published: School,
+    copy: str,
+    kafka: str,
+    topic_prefix: str,
+    new_database: Callable[[], str],
+) -> None:
+    keys = new_database()
+    allow(published.dsn, keys, "false")
+    term.begin(published)
+    term.go_on(published, seed=1, steps=10)
+    of_copy = settings(copy, kafka, topic_prefix, keys_url=keys)
+    with feeding(of_copy, copy, [Gradebook]) as made:
+        following = made.feeds[0].following
+        eventually(lambda: following.error and "database is lost" in following.error)
+        with psycopg.connect(copy) as db:
+            assert db.execute("SELECT count(*) FROM gradebook_v2.users").fetchone() == (0,)
+        allow(published.dsn, keys, "true")
+        with psycopg.connect(keys) as db:
+            for row in published.rows(
+                "SELECT key_id, subject, key, wrapped_by FROM gradelog.learner_keys"
+            ):
+                db.execute(
+                    "INSERT INTO gradelog.learner_keys (key_id, subject, key, wrapped_by)"
+                    " VALUES (%s, %s, %s, %s)",
+                    row,
+                )
+        wait_until_fed(published.dsn, copy, [Gradebook])
+    assert_same_rows(published.dsn, copy, [Gradebook])
+
+
+def allow(server: str, dsn: str, whether: str) -> None:
+    """Let a database be connected to, or nobody."""
+    name = conninfo_to_dict(dsn)["dbname"]
+    with psycopg.connect(server, autocommit=True) as db:
+        db.execute(
+            sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}").format(
+                sql.Identifier(str(name)), sql.SQL(whether)
+            )
+        )
