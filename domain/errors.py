@@ -53,6 +53,10 @@ class UnavailableError(Exception):
     """The log or a read model cannot answer now. Nothing was written; try again later."""
 
 
+class ReadOnlyServerError(UnavailableError):
+    """This server has no log: it answers reads from a copy. Others carry out commands."""
+
+
 class OutcomeUnknownError(Exception):
     """The connection broke while a write was on its way: it may or may not be stored.
 

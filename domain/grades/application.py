@@ -4,7 +4,17 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
-from domain.application import Application, Clock, Command, Done, IdWanted, Log, Outcome, Work
+from domain.application import (
+    Application,
+    Clock,
+    Command,
+    Done,
+    Idempotency,
+    IdWanted,
+    Log,
+    Outcome,
+    Work,
+)
 from domain.events import NOBODY, Provenance
 from domain.grades.course_grade import CourseGrade
 from domain.grades.errors import InvalidPointsError, SubsectionNotFoundError
@@ -69,6 +79,7 @@ class OverrideRequest(NamedTuple):
 
     ``requested`` holds those of ``earned_all``, ``possible_all``, ``earned_graded`` and
     ``possible_graded`` that were asked for, in points; None follows the calculated value.
+    ``idempotency`` makes a repeat harmless.
     """
 
     user_id: int
@@ -76,6 +87,7 @@ class OverrideRequest(NamedTuple):
     requested: Mapping[str, float | None]
     reason: str | None
     viewer: Viewer
+    idempotency: Idempotency[SubsectionOverrideApplied] | None = None
 
 
 class Importing(NamedTuple):
@@ -137,7 +149,7 @@ class Grades(Application):
                 return await self._override(work, lens, request, system, changed_by, changed_by_id)
 
             ids = (IdWanted(HISTORY_IDS), IdWanted(OVERRIDE_IDS), IdWanted(GRADE_IDS))
-            return Command(decide, ids=ids)
+            return Command(decide, request.idempotency, ids)
 
         return await self._each_learner(course, requests, command, provenance)
 
@@ -153,6 +165,7 @@ class Grades(Application):
         changed_by: str | None = None,
         changed_by_id: int | None = None,
         provenance: Provenance = NOBODY,
+        idempotency: Idempotency[SubsectionOverrideRemoved | None] | None = None,
     ) -> Done[SubsectionOverrideRemoved | None]:
         """Let calculated points count again; do nothing where there is no override.
 
@@ -186,7 +199,8 @@ class Grades(Application):
             self._recalculate(learner, Lens(course, viewer, self._clock()), user_id, [])
             return event
 
-        return await self._execute([stream_id], Command(decide), provenance=provenance)
+        command = Command(decide, idempotency)
+        return await self._execute([stream_id], command, provenance=provenance)
 
     async def clear(
         self, user_id: int, course_id: str, *, provenance: Provenance = NOBODY
@@ -324,6 +338,7 @@ class Grades(Application):
         grade: float | None,
         max_grade: float | None,
         provenance: Provenance = NOBODY,
+        idempotency: Idempotency[ProblemStateSaved] | None = None,
     ) -> Done[ProblemStateSaved]:
         """Keep how a learner's work at a problem stands in the system that runs it.
 
@@ -335,6 +350,7 @@ class Grades(Application):
             grade: raw points, None when it was not graded.
             max_grade: raw points possible then.
             provenance: who reports, through what.
+            idempotency: what makes a repeat harmless.
 
         Raises:
             InvalidPointsError: not finite, or so large that sums of them may not be.
@@ -366,7 +382,7 @@ class Grades(Application):
                 max_grade=max_grade,
             )
 
-        command = Command(decide, ids=(IdWanted(PROBLEM_STATE_IDS),))
+        command = Command(decide, idempotency, (IdWanted(PROBLEM_STATE_IDS),))
         return await self._execute([stream_id], command, provenance=provenance)
 
     async def record_import(

@@ -7,11 +7,21 @@ was taken meanwhile.
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, NamedTuple, TypeVar
 from uuid import UUID
 
-from domain.application import Claim, Command, Done, HeldClaim, IdWanted, Outcome, Work
+from domain.application import (
+    Claim,
+    Command,
+    Done,
+    HeldClaim,
+    Idempotency,
+    IdWanted,
+    Outcome,
+    Work,
+)
 from domain.errors import ConflictError, DomainError, KeyDestroyedError
 from domain.events import NOBODY, Provenance
 from domain.learners import fields
@@ -71,6 +81,7 @@ class Users(Directory):
         is_staff: object = None,
         is_active: object = None,
         provenance: Provenance = NOBODY,
+        idempotency: Idempotency[UserState] | None = None,
     ) -> Done[UserState]:
         """Register a user, or change what is given of one who is registered.
 
@@ -85,6 +96,7 @@ class Users(Directory):
             is_staff: whether the user may do everything.
             is_active: whether the account is open.
             provenance: who registers, through what.
+            idempotency: what makes a repeat harmless.
 
         Raises:
             InvalidLearnerError: bad values, all of them.
@@ -103,7 +115,7 @@ class Users(Directory):
                 "is_active": is_active,
             }
         )
-        return await self._register(values, provenance)
+        return await self._register(values, provenance, idempotency)
 
     async def register_users(
         self, users: Iterable[Mapping[str, Any]], *, provenance: Provenance = NOBODY
@@ -204,14 +216,19 @@ class Users(Directory):
         ]
         return user_state(user, created=True)
 
-    async def _register(self, values: UserValues, provenance: Provenance) -> Done[UserState]:
+    async def _register(
+        self,
+        values: UserValues,
+        provenance: Provenance,
+        idempotency: Idempotency[UserState] | None = None,
+    ) -> Done[UserState]:
         for _ in range(TRIES):
             held = await self._log.find_claims(_claims_of(values))
             user_id = await self._number_for(values, held)
             try:
                 return await self._execute(
                     (user_stream(user_id),),
-                    self._registration(values, user_id, held),
+                    replace(self._registration(values, user_id, held), idempotency=idempotency),
                     provenance=provenance,
                 )
             except _LookAgainError:
@@ -314,6 +331,7 @@ class Users(Directory):
         course_id: object = None,
         org: object = None,
         provenance: Provenance = NOBODY,
+        idempotency: Idempotency[Role] | None = None,
     ) -> Done[Role]:
         """Give a user a role in a course, in an organisation, or, without either, everywhere.
 
@@ -323,7 +341,11 @@ class Users(Directory):
         """
         wanted = fields.role(role, course_id, org)
         return await self._of_user(
-            username, lambda user: user.grant(wanted, at=self._clock()), wanted, provenance
+            username,
+            lambda user: user.grant(wanted, at=self._clock()),
+            wanted,
+            provenance,
+            idempotency,
         )
 
     async def revoke_role(
@@ -334,15 +356,25 @@ class Users(Directory):
         course_id: object = None,
         org: object = None,
         provenance: Provenance = NOBODY,
+        idempotency: Idempotency[Role] | None = None,
     ) -> Done[Role]:
         """Take a role away; see ``grant_role``."""
         wanted = fields.role(role, course_id, org)
         return await self._of_user(
-            username, lambda user: user.revoke(wanted, at=self._clock()), wanted, provenance
+            username,
+            lambda user: user.revoke(wanted, at=self._clock()),
+            wanted,
+            provenance,
+            idempotency,
         )
 
     async def _of_user(
-        self, username: str, change: Callable[[User], None], result: R, provenance: Provenance
+        self,
+        username: str,
+        change: Callable[[User], None],
+        result: R,
+        provenance: Provenance,
+        idempotency: Idempotency[R] | None,
     ) -> Done[R]:
         stream_id = user_stream(await self.find_user(username))
 
@@ -352,7 +384,8 @@ class Users(Directory):
             change(user)
             return result
 
-        return await self._execute((stream_id,), Command(decide), provenance=provenance)
+        command = Command(decide, idempotency)
+        return await self._execute((stream_id,), command, provenance=provenance)
 
 
 class _LookAgainError(DomainError):

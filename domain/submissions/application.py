@@ -293,6 +293,69 @@ class Submissions(Application):
 
         return Prepared((stream_id,), Command(decide, idempotency, (IdWanted(SCORE_IDS),)))
 
+    async def set_latest_score(
+        self,
+        student_item: object,
+        points_earned: object,
+        points_possible: object,
+        annotation_creator: object = None,
+        annotation_type: object = None,
+        annotation_reason: object = None,
+        *,
+        missing_answer: object = None,
+        provenance: Provenance = NOBODY,
+        idempotency: Idempotency[ScoreSet] | None = None,
+    ) -> Done[ScoreSet]:
+        """Say what the latest active submission of a student item is worth; see ``set_score``.
+
+        Args:
+            student_item: dict of ``student_id``, ``course_id``, ``item_id``, ``item_type``.
+            points_earned: as for ``set_score``, and so are the next ones.
+            points_possible: whole points.
+            annotation_creator: who gives the reason.
+            annotation_type: kind of the annotation.
+            annotation_reason: why.
+            missing_answer: the answer of a submission that is handed in together with its
+                score where there is none; without it such a score is refused.
+            provenance: who sets the score, through what.
+            idempotency: under which the answer of this command is kept.
+
+        Raises:
+            SubmissionNotFoundError: nothing was handed in, or all of it was deleted.
+            SubmissionRequestError: a bad student item, another item type, a bad annotation.
+            SubmissionInternalError: bad points.
+        """
+        key = fields.student_item(student_item)
+        stream_id = _stream_of(key)
+
+        async def decide(work: Work) -> ScoreSet:
+            item = work.find(StudentItem, stream_id)
+            if item is not None:
+                item.refuse_other_type(key.item_type)
+            latest = None if item is None else item.latest_attempt()
+            # Points are looked at first: what is refused leaves no submission behind.
+            _points(points_earned, points_possible)
+            _annotation(annotation_creator, annotation_type, annotation_reason)
+            if latest is None:
+                if missing_answer is None:
+                    raise SubmissionNotFoundError("nothing was handed in for this item")
+                created = await self.prepare_create_submission(key.as_dict(), missing_answer)
+                made: CreatedSubmission = await created.command.decide(work)
+                latest = made.event.submission_uuid
+            score = await self.prepare_set_score(
+                latest,
+                points_earned,
+                points_possible,
+                annotation_creator,
+                annotation_type,
+                annotation_reason,
+                stream_id=stream_id,
+            )
+            return await score.command.decide(work)  # type: ignore[no-any-return]
+
+        command = Command(decide, idempotency, (IdWanted(SCORE_IDS),))
+        return await self._execute((stream_id,), command, provenance=provenance)
+
     async def reset_score(
         self,
         student_id: object,

@@ -212,10 +212,14 @@ class StudentItem(EventSourced):
 
     def next_attempt_number(self) -> int:
         """1 more than the attempt that was submitted last, by its own time; 1 without any."""
+        last = self.latest_attempt()
+        return 1 if last is None else self.attempts[last].attempt_number + 1
+
+    def latest_attempt(self) -> UUID | None:
+        """The active submission that was submitted last, by its own time."""
         if not self.attempts:
-            return 1
-        last = max(self.attempts.values(), key=lambda a: (a.submitted_at, a.order))
-        return last.attempt_number + 1
+            return None
+        return max(self.attempts.items(), key=lambda a: (a[1].submitted_at, a[1].order))[0]
 
     def other_team(self, team_submission_uuid: UUID) -> UUID | None:
         """The submission of another team in which this learner has an active part."""

@@ -1,0 +1,231 @@
+"""What cannot be carried out is kept with its reason, holds nobody up, and may be tried again."""
+
+import json
+from pathlib import Path
+
+import httpx
+import pytest
+
+from consumers.inbound.requests import LONGEST_VALUE
+from tests.consumers.inbound.support import Desk, Post
+from tests.infra.cli.support import Cli, children_of, eventually
+
+pytestmark = pytest.mark.kafka
+
+HEADERS = {
+    "ce_specversion": "1.0",
+    "ce_id": "m",
+    "ce_source": "/lms",
+    "ce_type": "gradelog.inbound.UserChanged",
+    "content-type": "application/json",
+}
+ROLE = {"username": "ada", "course_id": "course-v1:A+B+C", "role": "staff"}
+
+
+@pytest.fixture
+def cli(desk: Desk, tmp_path: Path) -> Cli:
+    settings = desk.settings
+    assert settings.kafka_bootstrap_servers is not None
+    return Cli(
+        tmp_path,
+        DATABASE_URL=desk.dsn,
+        KAFKA_BOOTSTRAP_SERVERS=settings.kafka_bootstrap_servers,
+        GRADELOG_KAFKA_TOPIC_PREFIX=settings.kafka_topic_prefix,
+    )
+
+
+def bad(post: Post) -> list[str]:
+    """Send all kinds of nonsense; the reasons for which each is parked."""
+    good = json.dumps({"username": "ada"}).encode()
+    without = {name: HEADERS[name] for name in HEADERS if name != "ce_id"}
+    post.raw("roster", b"\xff\x00 garbage", HEADERS)
+    post.raw("roster", b"", HEADERS)
+    post.raw("roster", good, {})
+    post.raw("roster", good, without)
+    post.raw("roster", good, {**HEADERS, "ce_id": ""})
+    post.raw("roster", good, {**HEADERS, "ce_id": b"\xff\x00"})
+    post.raw("roster", good, {**HEADERS, "ce_id": "x" * 256})
+    post.raw("roster", good, {**HEADERS, "ce_specversion": "0.3"})
+    post.raw("roster", good, {**HEADERS, "content-type": "application/avro"})
+    post.raw("roster", b"[]", {"content-type": "application/cloudevents+json"})
+    post.raw("roster", b'{"id": "x"}', {"content-type": "application/cloudevents+json"})
+    undecodable = ["undecodable"] * 11
+    post.raw("roster", good, {**HEADERS, "ce_type": "gradelog.inbound.ScoreReported"})
+    post.raw("roster", good, {**HEADERS, "ce_type": "learners.UserRegistered"})
+    unknown = ["unknown type"] * 2
+    for data in (
+        None,
+        [],
+        {},
+        {"username": 5},
+        {"username": "ada", "is_staff": "true"},
+        {"username": "ada", "admin": True},
+        {"username": "a" * 151},
+    ):
+        post.roster("UserChanged", data)
+    invalid = ["invalid"] * 7
+    post.roster("UserChanged", {"username": "a/b"})
+    post.roster("UserChanged", {"username": "ada\0"})
+    post.roster("CourseRoleGranted", {**ROLE, "username": "ada"})
+    refused = ["InvalidLearnerError", "InvalidLearnerError", "UserNotFoundError"]
+    return [*undecodable, *unknown, *invalid, *refused]
+
+
+def test_nonsense_is_parked_and_holds_nobody_up(desk: Desk) -> None:
+    reasons = bad(desk.post)
+    desk.post.roster("UserChanged", {"username": "ada"})
+    desk.carried_out()
+    assert [reason for reason, _ in desk.parked()] == reasons
+    assert desk.figures() == (1, 0, len(reasons))
+    assert all(detail for _, detail in desk.parked())
+    assert ("x",) in desk.rows("SELECT message_id FROM gradelog.inbound_parked")
+
+
+def test_what_is_wrong_is_told_without_what_was_given(desk: Desk) -> None:
+    desk.post.roster("UserChanged", {"username": "ada", "email": 17, "password": "hunter2"})
+    desk.carried_out()
+    ((_, detail),) = desk.parked()
+    assert "email" in detail
+    assert "password" in detail
+    assert "hunter2" not in detail
+
+
+def test_a_score_has_whole_points_and_one_submission(desk: Desk) -> None:
+    item = {"student_id": "a", "course_id": "c", "item_id": "i", "item_type": "t"}
+    points = {"points_earned": 1, "points_possible": 2}
+    uuid = "6f0a1d0e-0c52-4a3e-9a6b-2f6c1f8a4d11"
+    for data in (
+        points,
+        {**points, "submission_uuid": uuid, "student_item": item},
+        {**points, "submission_uuid": "no uuid"},
+        {**points, "submission_uuid": uuid, "create_submission": True},
+        {"student_item": item, "points_earned": 1.5, "points_possible": 2},
+        {"student_item": item, "points_earned": -1, "points_possible": 2},
+        {"student_item": item, "points_earned": "1", "points_possible": 2},
+    ):
+        desk.post.scores("ScoreReported", data)
+    desk.post.scores("ScoreReported", {**points, "submission_uuid": uuid})
+    desk.carried_out()
+    assert [reason for reason, _ in desk.parked()] == ["invalid"] * 7 + ["SubmissionNotFoundError"]
+
+
+def test_what_is_too_large_is_cut_off(desk: Desk, cli: Cli) -> None:
+    # The broker would refuse it already, unless somebody has set it otherwise.
+    desk.post.take_large()
+    value = json.dumps({"username": "ada", "full_name": "x" * LONGEST_VALUE}).encode()
+    desk.post.raw("roster", value, HEADERS)
+    desk.carried_out()
+    ((reason, _),) = desk.parked()
+    assert reason == "too large"
+    ((size, kept),) = desk.rows("SELECT payload_size, length(payload) FROM gradelog.inbound_parked")
+    assert size == len(value)
+    assert kept == 64 * 1024
+    done = cli.run("parked", "replay", "--all")
+    assert done.code == 1
+    assert "sent again" in done.out
+
+
+@pytest.fixture
+def two(desk: Desk) -> Desk:
+    """A desk with a role for somebody who is not there, and with garbage."""
+    desk.post.roster("CourseRoleGranted", ROLE, id="early")
+    desk.post.raw("roster", b"garbage", {**HEADERS, "ce_id": "garbled"})
+    desk.carried_out()
+    return desk
+
+
+def test_the_command_shows_what_is_parked(two: Desk, cli: Cli) -> None:
+    listed = cli.ask("parked", "list")
+    assert listed["total"] == 2
+    early, garbled = listed["parked"]
+    assert (early["message_id"], early["reason"]) == ("early", "UserNotFoundError")
+    assert garbled["reason"] == "undecodable"
+    assert cli.ask("parked", "list", "--reason", "undecodable")["parked"] == [garbled]
+    table = cli.run("parked", "list", "--topic", two.post.topic("roster")).out
+    assert "there is no user called ada" in table
+    shown = cli.ask("parked", "show", str(early["id"]))
+    assert json.loads(shown["payload"]) == ROLE
+    assert shown["headers"]["ce_id"] == "early"
+    assert json.dumps(ROLE) in cli.run("parked", "show", str(early["id"])).out
+    missing = cli.run("parked", "show", "999")
+    assert (missing.code, missing.err) == (1, "gradelog: no message is parked under 999\n")
+
+
+def test_the_command_tries_again(two: Desk, cli: Cli) -> None:
+    in_vain = cli.run("parked", "replay", "--all", "--reason", "UserNotFoundError")
+    assert in_vain.code == 1
+    assert "there is no user called ada" in in_vain.out
+    assert two.rows("SELECT attempts FROM gradelog.inbound_parked ORDER BY id") == [(2,), (1,)]
+    two.post.roster("UserChanged", {"username": "ada"})
+    two.carried_out()
+    replayed = cli.run("parked", "replay", "--all", "--json")
+    assert replayed.code == 1
+    result = json.loads(replayed.out)
+    assert (result["carried_out"], result["still_parked"]) == (1, 1)
+    assert [reason for reason, _ in two.parked()] == ["undecodable"]
+    ((metadata,),) = two.rows(
+        "SELECT metadata::jsonb FROM gradelog.events WHERE type = 'learners.CourseRoleGranted'"
+    )
+    assert (metadata["cause"], metadata["via"]) == ("early", "inbound.roster")
+    # Sent again after all: it has been carried out.
+    two.post.roster("CourseRoleGranted", ROLE, id="early")
+    two.carried_out()
+    assert two.figures() == (1, 1, 2)
+    assert cli.ask("inbound", "status")["topics"] == [
+        {
+            "topic": two.post.topic("roster"),
+            "carried_out": 1,
+            "repeated": 1,
+            "rejected": 2,
+            "parked": 1,
+        },
+        {
+            "topic": two.post.topic("scores"),
+            "carried_out": 0,
+            "repeated": 0,
+            "rejected": 0,
+            "parked": 0,
+        },
+    ]
+
+
+def test_the_command_forgets(two: Desk, cli: Cli) -> None:
+    assert cli.ask("parked", "drop", "--older-than", "1")["dropped"] == 0
+    nothing = cli.run("parked", "drop")
+    assert (nothing.code, nothing.err) == (2, "gradelog: either ids or --all is needed\n")
+    ((first,), _) = two.rows("SELECT id FROM gradelog.inbound_parked ORDER BY id")
+    assert cli.ask("parked", "drop", str(first))["dropped"] == 1
+    gone = cli.run("parked", "replay", str(first))
+    assert (gone.code, gone.err) == (1, f"gradelog: not parked: {first}\n")
+    assert cli.ask("parked", "drop", "--all", "--containing", "ada")["dropped"] == 0
+    assert cli.ask("parked", "list", "--containing", "garbage")["total"] == 1
+    assert cli.ask("parked", "drop", "--older-than", "0")["dropped"] == 1
+    assert cli.run("parked", "list").out == "nothing is parked\n"
+
+
+def test_a_server_reads_the_topics_if_it_shall(desk: Desk, cli: Cli) -> None:
+    desk.post.roster("UserChanged", {"username": "ada"})
+    desk.post.roster("CourseRoleGranted", {**ROLE, "username": "nobody"})
+    with cli.but(GRADELOG_KAFKA_INBOUND="true").start("serve", "--port", "0") as server:
+        address = server.address()
+        desk.wait()
+        ready = eventually(lambda: httpx.get(f"{address}/health/ready").json().get("inbound"))
+        assert ready == {"carried_out": 1, "repeated": 0, "rejected": 1, "parked": 1}
+        metrics = httpx.get(f"{address}/metrics").text
+    labels = f'{{outcome="carried_out",topic="{desk.post.topic("roster")}"}}'
+    assert f"gradelog_inbound_messages_total{labels} 1.0" in metrics
+    assert f'gradelog_inbound_parked{{topic="{desk.post.topic("roster")}"}} 1.0' in metrics
+    desk.post.roster("UserChanged", {"username": "bob"})
+    desk.post.flush()
+    with cli.start("serve", "--port", "0") as server:
+        address = server.address()
+        assert [what for what in children_of(server.pid).values() if "relay" in what]
+        assert not [what for what in children_of(server.pid).values() if "inbound" in what]
+
+
+def test_a_message_that_is_read_twice_is_parked_once(desk: Desk) -> None:
+    desk.post.roster("CourseRoleGranted", ROLE)
+    desk.carried_out()
+    desk.rows("UPDATE gradelog.inbound_offsets SET next_offset = NULL RETURNING topic")
+    desk.carried_out_again(1)
+    assert len(desk.parked()) == 1
