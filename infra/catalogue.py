@@ -1,14 +1,10 @@
 """The event catalogue, made from the code: what ``docs/events.md`` holds."""
 
-import inspect
-import types
-import typing
 from collections.abc import Iterator
-from datetime import datetime
-from typing import Any, Final
-from uuid import UUID
+from typing import Final
 
-from domain.events import CreatedEvent, Event, fields_of, registered
+from api.event_types import Schema, description, event_types, schema_of
+from domain.events import CreatedEvent, Event, fields_of
 from projections.registry import READ_MODELS
 
 HEADER: Final = """# Event catalogue
@@ -23,26 +19,16 @@ caused it and why stands beside it in `metadata`: `actor`, `on_behalf_of`, `requ
 nonce and AES-256-GCM ciphertext.
 """
 
-_JSON_NAMES: Final = {
-    str: "string",
-    int: "integer",
-    float: "number",
-    bool: "boolean",
-    Any: "any value",
-    UUID: "string (uuid)",
-    datetime: "string (date-time)",
-}
-
 
 def catalogue() -> str:
     """The catalogue as Markdown."""
-    ours = [kind for kind in registered() if kind.__module__.startswith("domain.")]
-    return "\n".join([HEADER, *(line for kind in ours for line in _entry(kind))]).rstrip() + "\n"
+    entries = (line for kind in event_types() for line in _entry(kind))
+    return "\n".join([HEADER, *entries]).rstrip() + "\n"
 
 
 def _entry(kind: type[Event]) -> Iterator[str]:
     yield f"## `{kind.TOPIC}` (version {kind.class_version})\n"
-    yield inspect.cleandoc(kind.__doc__ or "") + "\n"
+    yield description(kind) + "\n"
     if issubclass(kind, CreatedEvent):
         yield "First event of its stream.\n"
     models = [model.name for model in READ_MODELS if kind in model.folds]
@@ -50,19 +36,19 @@ def _entry(kind: type[Event]) -> Iterator[str]:
     yield "| field | type |"
     yield "|---|---|"
     for name, annotation in fields_of(kind).items():
-        yield f"| `{name}` | {_named(annotation)} |"
+        yield f"| `{name}` | {_named(schema_of(annotation))} |"
     yield ""
 
 
-def _named(annotation: Any) -> str:
-    """A field's type in the words of JSON."""
-    if annotation in _JSON_NAMES:
-        return _JSON_NAMES[annotation]
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin in {types.UnionType, typing.Union}:
-        return " or ".join("null" if a is types.NoneType else _named(a) for a in arguments)
-    if origin is list:
-        return f"array of {_named(arguments[0])}"
-    if origin is dict:
-        return f"object of {_named(arguments[1])}"
-    raise TypeError(f"the catalogue has no word for {annotation!r}")
+def _named(schema: Schema) -> str:
+    """A field's JSON Schema in words."""
+    if "anyOf" in schema:
+        return " or ".join(_named(option) for option in schema["anyOf"])
+    kind = schema.get("type", "any value")
+    if isinstance(kind, list):
+        return " or ".join(kind)
+    if kind == "array":
+        return f"array of {_named(schema.get('items', {}))}"
+    if kind == "object":
+        return f"object of {_named(schema.get('additionalProperties', {}))}"
+    return f"{kind} ({schema['format']})" if "format" in schema else str(kind)
