@@ -1,0 +1,1 @@
+"""Webhooks: events of the log delivered in order to addresses that somebody has named."""
