@@ -27,9 +27,11 @@ from tests.benchmarks import (
     gradebook,
     grading,
     importing,
+    kafka,
     over_http,
     projecting,
     reading,
+    streaming,
 )
 from tests.benchmarks.harness import Figure, Settings
 
@@ -43,6 +45,8 @@ SUITES: Final[dict[str, Callable[[Settings], Iterator[Figure]]]] = {
     "import": importing.measure,
     "gradebook": gradebook.measure,
     "grading": grading.measure,
+    "kafka": kafka.measure,
+    "streams": streaming.measure,
 }
 
 

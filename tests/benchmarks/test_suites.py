@@ -45,3 +45,21 @@ def test_gradings_are_measured(run: Run) -> None:
     found = run("grading")
     for part in ("score events", "graded", "policy change", "meanwhile"):
         assert part in found
+
+
+@pytest.mark.slow
+def test_streams_are_measured(run: Run) -> None:
+    found = run("streams")
+    for part in ("nobody listens", "idle SSE subscribers"):
+        assert part in found
+
+
+@pytest.mark.slow
+@pytest.mark.kafka
+def test_what_goes_through_kafka_is_measured(
+    run: Run, kafka: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", kafka)
+    found = run("kafka")
+    for part in ("kafka-python alone", "relay", "one member", "two members", "handler"):
+        assert part in found
