@@ -7,7 +7,10 @@ from datetime import datetime
 from typing import Protocol, TypeVar
 from uuid import UUID
 
+from api.event_pages import EventPages
+from api.inbound import InboundStatus
 from api.sessions import Sessions
+from api.webhooks import Webhooks
 from domain.courses.application import Courses
 from domain.events import Recorded
 from domain.grades.application import Grades
@@ -164,6 +167,30 @@ class GradingStatus(Protocol):
         """How far the calculation of all grades is."""
 
 
+@dataclass(frozen=True, slots=True)
+class RelayProgress:
+    """How far the log is published to Kafka.
+
+    Attributes:
+        position: every event up to here is published.
+        lag: how many events of the log come after it.
+        holder: the relay that works; None if none does.
+        error: what keeps it from working.
+    """
+
+    position: int
+    lag: int
+    holder: str | None
+    error: str | None
+
+
+class RelayStatus(Protocol):
+    """Tells how far the log is published."""
+
+    async def progress(self) -> RelayProgress | None:
+        """How far the relay is; None if there is none and never was."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backend:
     """Everything behind the interfaces, for the tasks of one event loop."""
@@ -174,6 +201,10 @@ class Backend:
     grades: Grades
     reads: Reads
     events: EventReader
+    pages: EventPages
     vault: Vault
     grading: GradingStatus
+    inbound: InboundStatus
+    relay: RelayStatus
     sessions: Sessions
+    webhooks: Webhooks

@@ -24,7 +24,7 @@ from infra.grading import grading
 from infra.log.postgres_log import PostgresLog
 from infra.log.reader import PostgresLogReader, connect
 from infra.logging import hand_over
-from infra.main import database, now, prepare
+from infra.main import database, now, prepare, refuse_copy
 from infra.reads import SyncReads
 from infra.settings import Settings, master_key
 from infra.vault import Vault
@@ -120,6 +120,7 @@ def in_process(
             dsn = stack.enter_context(database(settings))
         else:
             prepare(dsn)
+        refuse_copy(dsn)
         limit = settings.append_timeout
         # A command waits for a key, a stream, an id and the log, each for so long at most.
         engine = Engine(limit=limit * 5)

@@ -1,5 +1,6 @@
 """The wiring: the one place that knows everybody."""
 
+import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
@@ -16,14 +17,20 @@ from domain.submissions.application import Submissions
 from infra.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from infra.grading import PostgresGradingStatus
 from infra.housekeeping import kept_tidy
+from infra.inbound_status import PostgresInboundStatus
 from infra.log.postgres_log import PostgresLog
 from infra.log.reader import connect
 from infra.migrate import migrate
 from infra.reads import PostgresReads
+from infra.relay import PostgresRelayStatus
+from infra.replica import NoLog, NoPages, NoWebhooks, OpeningVault
 from infra.sessions import PostgresSessions
 from infra.settings import Settings, master_key
+from infra.tailing import PostgresEventPages
 from infra.vault import Vault
-from projections.positions import ensure
+from infra.webhooks.running import policy_of
+from infra.webhooks.store import PostgresWebhooks
+from projections.positions import ReadModelError, ensure, is_fed
 from projections.registry import READ_MODELS
 
 logger = structlog.get_logger(__name__)
@@ -89,26 +96,87 @@ def prepare(dsn: str) -> None:
     """
     migrate(dsn)
     with connect(dsn) as db:
-        ensure(db, READ_MODELS)
+        # Who feeds read models from Kafka says which, and makes them.
+        if not is_fed(db):
+            ensure(db, READ_MODELS)
+
+
+def refuse_copy(dsn: str) -> None:
+    """Let nobody work on a log that is elsewhere.
+
+    Raises:
+        ReadModelError: the database is fed from Kafka.
+    """
+    if is_copy(dsn):
+        raise ReadModelError(
+            "this database is fed from Kafka and has no log; gradelog consume feeds it, gradelog"
+            " api answers reads from it"
+        )
+
+
+def is_copy(dsn: str) -> bool:
+    """Whether the read models of a database are fed from Kafka, and its own log stays empty."""
+    with connect(dsn, name="gradelog") as db:
+        return is_fed(db)
 
 
 @asynccontextmanager
 async def open_backend(settings: Settings, dsn: str) -> AsyncIterator[Backend]:
     """Everything behind the interfaces, for the running event loop."""
+    if await asyncio.to_thread(is_copy, dsn):
+        async with read_only_backend(settings, dsn) as opened:
+            yield opened
+        return
     log = PostgresLog(dsn, timeout=settings.append_timeout, queue=settings.log_queue)
     vault = Vault(dsn, master_key=master_key(settings), timeout=settings.append_timeout)
     reads = PostgresReads(dsn, size=settings.pool_size, timeout=settings.read_timeout)
-    async with kept_tidy(dsn), backend(dsn, log, vault, reads) as opened:
+    relay = PostgresRelayStatus(dsn, configured=settings.kafka_bootstrap_servers is not None)
+    webhooks = PostgresWebhooks(
+        dsn,
+        master_key=master_key(settings),
+        policy=policy_of(settings),
+        source=settings.event_source,
+    )
+    async with (
+        kept_tidy(dsn),
+        backend(dsn, log, vault, reads, relay, webhooks=webhooks) as opened,
+    ):
+        yield opened
+
+
+@asynccontextmanager
+async def read_only_backend(settings: Settings, dsn: str) -> AsyncIterator[Backend]:
+    """The same on a database that is fed from Kafka: reads are answered, the rest is refused."""
+    vault = OpeningVault(
+        settings.keys_url or dsn,
+        master_key=master_key(settings),
+        timeout=settings.append_timeout,
+    )
+    reads = PostgresReads(dsn, size=settings.pool_size, timeout=settings.read_timeout)
+    async with (
+        kept_tidy(dsn),
+        backend(dsn, NoLog(), vault, reads, pages=NoPages(), webhooks=NoWebhooks(dsn)) as opened,
+    ):
         yield opened
 
 
 @asynccontextmanager
 async def backend(
-    dsn: str, log: PostgresLog, vault: Vault, reads: PostgresReads
+    dsn: str,
+    log: PostgresLog | NoLog,
+    vault: Vault,
+    reads: PostgresReads,
+    relay: PostgresRelayStatus | None = None,
+    pages: PostgresEventPages | NoPages | None = None,
+    webhooks: PostgresWebhooks | None = None,
 ) -> AsyncIterator[Backend]:
     """The same of parts that are made already; closes them in the end."""
     sessions = PostgresSessions(dsn)
     grading = PostgresGradingStatus(dsn)
+    inbound = PostgresInboundStatus(dsn)
+    relay = relay or PostgresRelayStatus(dsn)
+    pages = pages or PostgresEventPages(dsn)
+    webhooks = webhooks or PostgresWebhooks(dsn)
     await reads.open()
     try:
         yield Backend(
@@ -118,12 +186,20 @@ async def backend(
             grades=Grades(log, now, vault),
             reads=reads,
             events=log,
+            pages=pages,
             vault=vault,
             grading=grading,
+            inbound=inbound,
+            relay=relay,
             sessions=sessions,
+            webhooks=webhooks,
         )
     finally:
+        await webhooks.close()
+        await pages.close()
         await grading.close()
+        await inbound.close()
+        await relay.close()
         await sessions.close()
         await reads.close()
         await vault.close()

@@ -21,20 +21,32 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.backend import Backend
 from api.http import (
     accounts,
+    asyncapi,
     cohort_routes,
     courses,
     docs,
     enrollments,
+    events,
     operations,
     recalculation,
     roles,
     sign_in,
     submissions,
     users,
+    webhooks,
 )
 from api.http.auth import Tokens
 from api.http.bulk_grades import routes as bulk_grades
-from api.http.calls import HEADERS, MAX_PATH, MAX_QUERY, REQUEST_ID, ROUTE, raw_path, request_id
+from api.http.calls import (
+    ANSWERED,
+    HEADERS,
+    MAX_PATH,
+    MAX_QUERY,
+    REQUEST_ID,
+    ROUTE,
+    raw_path,
+    request_id,
+)
 from api.http.config import HttpConfig
 from api.http.cors import Cors
 from api.http.grades import routes as grades
@@ -56,6 +68,8 @@ OPERATIONS: Final = (
     *cohort_routes.OPERATIONS,
     *grades.OPERATIONS,
     *bulk_grades.OPERATIONS,
+    *events.OPERATIONS,
+    *webhooks.OPERATIONS,
     *sign_in.OPERATIONS,
     *accounts.OPERATIONS,
     *pages.OPERATIONS,
@@ -92,8 +106,9 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with open_backend() as backend:
+        async with open_backend() as backend, events.live(backend.pages, config) as live:
             app.state.backend = backend
+            app.state.live = live
             yield
 
     metrics = Metrics()
@@ -110,6 +125,9 @@ def create_app(
     app.state.metrics = metrics
     app.state.openapi = orjson.dumps(document)
     app.state.docs = docs.page(document)
+    app.state.asyncapi = orjson.dumps(
+        asyncapi.describe(config.topics, version=_version(), public_url=config.public_url)
+    )
     return app
 
 
@@ -161,7 +179,7 @@ class Conventions:
             await problem_of(error).response(identity)(scope, receive, send_on)
         finally:
             route = scope.get(ROUTE, "unknown")
-            seconds = time.perf_counter() - started
+            seconds = scope.get(ANSWERED, time.perf_counter()) - started
             self._metrics.observe(_counted(scope["method"]), route, status, seconds)
 
 

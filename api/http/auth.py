@@ -29,6 +29,7 @@ SERVICE_SCOPES: Final = frozenset(
         "users:write",
         "enrollments:write",
         "events:read",
+        "events:write",
         "audit:read",
     }
 )

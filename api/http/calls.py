@@ -38,6 +38,8 @@ HEADERS: Final = "gradelog.headers"
 REQUEST_ID: Final = "gradelog.request_id"
 ROUTE: Final = "gradelog.route"
 RAW_PATH: Final = "gradelog.path"
+ANSWERED: Final = "gradelog.answered"
+"""When an answer began that goes on for as long as its reader likes."""
 
 MAX_POSITION: Final = 2**63 - 1
 MAX_NAME: Final = 255
@@ -106,12 +108,16 @@ class Call(Request):
                 error_at("Not a query of UTF-8 text.", "query_invalid", "query"),
             ) from None
         found = dict(pairs)
+        once = pairs
+        for name in self.operation.repeatable_names & found.keys():
+            found[name] = ",".join(value for key, value in pairs if key == name)
+            once = [(name, found[name]), *(pair for pair in once if pair[0] != name)]
         errors = [
             error_at("Unknown parameter.", "unknown", "query", name)
             for name in found
             if name not in self.operation.query_names
         ]
-        if len(found) != len(pairs):
+        if len(found) != len(once):
             errors.append(error_at("A parameter is given twice.", "duplicate", "query"))
         errors += [
             error_at("Null characters are not allowed.", "null_characters_not_allowed", "query", n)

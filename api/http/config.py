@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from api.http.asyncapi import Topics
+
 
 @dataclass(frozen=True, slots=True)
 class HttpConfig:
@@ -40,6 +42,10 @@ class HttpConfig:
         site_name: shown to people.
         mfe_config: further settings of the pages that call.
         mfe_overrides: the same for one application each, by its name.
+        event_source: tells the log from others in what is published of it.
+        event_streams: how many streams of events may be open in this process.
+        event_keep_alive: seconds after which a stream says something even if nothing happens.
+        topics: of Kafka, to be described.
     """
 
     jwt_secret: str | None = field(default=None, repr=False)
@@ -71,6 +77,10 @@ class HttpConfig:
     site_name: str = "gradelog"
     mfe_config: Mapping[str, Any] = field(default_factory=dict)
     mfe_overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    event_source: str = "/gradelog"
+    event_streams: int = 1000
+    event_keep_alive: float = 15.0
+    topics: Topics = field(default_factory=Topics)
 
     @property
     def people_sign_in_here(self) -> bool:

@@ -14,7 +14,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from api.backend import GradingProgress, ReadModelStatus
+from api.backend import GradingProgress, ReadModelStatus, RelayProgress
+from api.http import webhooks_metrics
+from api.webhooks import WebhookFigures
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -61,6 +63,8 @@ class Metrics:
         appender: object,
         read_models: Mapping[str, ReadModelStatus] | None,
         grading: GradingProgress | None,
+        relay: RelayProgress | None,
+        webhooks: WebhookFigures | None = None,
     ) -> bytes:
         """All figures as text.
 
@@ -68,9 +72,11 @@ class Metrics:
             appender: a dataclass of what the appender did, if it tells.
             read_models: where each stands; None when the database is away.
             grading: how far it is; None when the database is away.
+            relay: how far it is; None when the database is away, or there is no relay.
+            webhooks: how they are; None when the database is away.
         """
         moment = CollectorRegistry()
-        moment.register(_Moment(self._worker, appender, read_models, grading))
+        moment.register(_Moment(self._worker, appender, read_models, grading, relay, webhooks))
         return generate_latest(self._registry) + generate_latest(moment)
 
 
@@ -83,11 +89,15 @@ class _Moment(Collector):
         appender: object,
         read_models: Mapping[str, ReadModelStatus] | None,
         grading: GradingProgress | None,
+        relay: RelayProgress | None,
+        webhooks: WebhookFigures | None,
     ) -> None:
         self._worker = worker
         self._appender = appender
         self._read_models = read_models
         self._grading = grading
+        self._relay = relay
+        self._webhooks = webhooks
 
     def collect(self) -> Iterable[Metric]:
         yield from self._of_appender()
@@ -96,6 +106,10 @@ class _Moment(Collector):
         yield from self._of_read_models(self._read_models or {})
         if self._grading is not None:
             yield from _of_grading(self._grading)
+        if self._relay is not None:
+            yield from _of_relay(self._relay)
+        if self._webhooks is not None:
+            yield from webhooks_metrics.metrics_of(self._webhooks)
 
     def _of_appender(self) -> Iterator[Metric]:
         if not dataclasses.is_dataclass(self._appender):
@@ -141,4 +155,23 @@ def _of_grading(grading: GradingProgress) -> Iterator[Metric]:
         "gradelog_recalculation_learners_left",
         "Learners of these courses who still have to be.",
         grading.learners_left,
+    )
+
+
+def _of_relay(relay: RelayProgress) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "gradelog_relay_position",
+        "Log position up to which events are published to Kafka.",
+        relay.position,
+    )
+    yield GaugeMetricFamily(
+        "gradelog_relay_lag", "Events that are not published to Kafka yet.", relay.lag
+    )
+    yield GaugeMetricFamily(
+        "gradelog_relay_working", "Whether a relay works.", float(relay.holder is not None)
+    )
+    yield GaugeMetricFamily(
+        "gradelog_relay_failing",
+        "Whether something keeps the relay from publishing.",
+        float(relay.error is not None),
     )

@@ -22,6 +22,8 @@ TAGS: Final = {
     "enrollments": "Who is in which course, as Open edX asks and tells it.",
     "cohorts": "Groups of the learners of a course, as Open edX asks and tells it.",
     "grades": "Gradebooks, overrides and what led to grades, as clients of Open edX know them.",
+    "events": "The log itself, for other systems: in pages, and as it grows.",
+    "webhooks": "The log delivered to other systems, signed and in order.",
     "pages": "Gradebooks for people: pages that need a browser and nothing else.",
     "operations": "Health, figures, and this description.",
 }
@@ -74,6 +76,10 @@ _HEADERS: Final[Mapping[str, Document]] = {
     "Idempotent-Replayed": {
         "description": "The answer was given before.",
         "schema": {"type": "string", "const": "true"},
+    },
+    "Link": {
+        "description": "Of what follows, with rel=next; an answer as lines has none.",
+        "schema": {"type": "string"},
     },
     "WWW-Authenticate": {"schema": {"type": "string"}},
     "Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}},

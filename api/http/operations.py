@@ -1,17 +1,20 @@
 """What operators and their machines ask: is it alive, is it ready, how much, and what is there."""
 
 import asyncio
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 from starlette.responses import Response
 
-from api.backend import GradingProgress, ReadModelStatus
-from api.http import schemas
+from api.backend import GradingProgress, ReadModelStatus, RelayProgress
+from api.http import events_metrics, inbound_metrics, schemas, webhooks_metrics
 from api.http.calls import Call
 from api.http.metrics import CONTENT_TYPE, Metrics
 from api.http.responses import dumps, read
 from api.http.routing import Answers, Operation
+from api.inbound import InboundTopic
+from api.webhooks import WebhookFigures
 from domain.errors import UnavailableError
 
 TAG: Final = "operations"
@@ -32,7 +35,7 @@ async def ready(call: Call) -> Response:
     statuses = await _read_models(call)
     found = statuses or {}
     well = bool(found) and all(status.state == SERVING for status in found.values())
-    document = {
+    document: dict[str, Any] = {
         "status": "ok" if well else "unavailable",
         "head": max((status.head for status in found.values()), default=None),
         "read_models": {
@@ -46,6 +49,18 @@ async def ready(call: Call) -> Response:
             for name, status in found.items()
         },
     }
+    # Kafka may be away for hours: what is asked of this process does not depend on it.
+    relay = None if statuses is None else await _relay(call)
+    if relay is not None:
+        document["relay"] = dataclasses.asdict(relay)
+    # Nor on where events are delivered.
+    webhooks = None if statuses is None else await _webhooks(call)
+    if webhooks is not None and any(webhooks.states.values()):
+        document["webhooks"] = webhooks_metrics.summary(webhooks)
+    # Nor on what others send.
+    inbound = None if statuses is None else await _inbound(call)
+    if inbound:
+        document["inbound"] = inbound_metrics.summary(inbound)
     headers = NO_STORE if well else NO_STORE | {"Retry-After": "1"}
     return Response(
         dumps(document), 200 if well else 503, headers=headers, media_type="application/json"
@@ -54,17 +69,28 @@ async def ready(call: Call) -> Response:
 
 async def metrics(call: Call) -> Response:
     """Figures of this process."""
+    read_models = await _read_models(call)
+    there = read_models is not None
     figures = cast(Metrics, call.app.state.metrics).exposition(
         appender=getattr(call.backend.events, "figures", None),
-        read_models=await _read_models(call),
-        grading=await _grading(call),
+        read_models=read_models,
+        grading=await _grading(call) if there else None,
+        relay=await _relay(call) if there else None,
+        webhooks=await _webhooks(call) if there else None,
     )
+    figures += events_metrics.exposition(call.app.state.live.figures)
+    figures += inbound_metrics.exposition((await _inbound(call) or ()) if there else ())
     return Response(figures, headers=NO_STORE | {"Content-Type": CONTENT_TYPE})
 
 
 async def openapi(call: Call) -> Response:
     """This description."""
     return _unchanging(call, call.app.state.openapi, "application/json")
+
+
+async def asyncapi(call: Call) -> Response:
+    """What is published and taken in."""
+    return _unchanging(call, call.app.state.asyncapi, "application/json")
 
 
 async def docs(call: Call) -> Response:
@@ -84,6 +110,30 @@ async def _grading(call: Call) -> GradingProgress | None:
     try:
         async with asyncio.timeout(PATIENCE):
             return await call.backend.grading.progress()
+    except (UnavailableError, TimeoutError):
+        return None
+
+
+async def _relay(call: Call) -> RelayProgress | None:
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return await call.backend.relay.progress()
+    except (UnavailableError, TimeoutError):
+        return None
+
+
+async def _inbound(call: Call) -> Sequence[InboundTopic] | None:
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return await call.backend.inbound.figures()
+    except (UnavailableError, TimeoutError):
+        return None
+
+
+async def _webhooks(call: Call) -> WebhookFigures | None:
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return await call.backend.webhooks.figures()
     except (UnavailableError, TimeoutError):
         return None
 
@@ -152,6 +202,16 @@ OPERATIONS: Final = (
         "This description.",
         answers={
             200: Answers("An OpenAPI 3.1 document.", dict[str, Any], headers=("ETag",)),
+            304: _SAME,
+        },
+    ),
+    _operation(
+        "/asyncapi.json",
+        asyncapi,
+        "getAsyncApi",
+        "What is published to Kafka and over streams, and what is taken from Kafka.",
+        answers={
+            200: Answers("An AsyncAPI 3.0 document.", dict[str, Any], headers=("ETag",)),
             304: _SAME,
         },
     ),

@@ -26,6 +26,7 @@ from domain.errors import (
     InvalidFieldsError,
     NotFoundError,
     OutcomeUnknownError,
+    ReadOnlyServerError,
     UnavailableError,
 )
 from domain.submissions.errors import SubmissionInternalError, SubmissionRequestError
@@ -129,6 +130,9 @@ TITLES: Final = {
     "UserNotFoundError": "No such user",
     "UserTakenError": "It belongs to somebody else",
     "CohortNotFoundError": "No such cohort",
+    "WebhookNotFoundError": "No such webhook",
+    "WebhookTargetError": "Nothing is delivered there",
+    "TooManyWebhooksError": "There are too many webhooks",
     "InvalidKeyError": "Not a key of the wanted kind",
     "UnauthenticatedError": "Not authenticated",
     "ForbiddenError": "Not allowed",
@@ -142,6 +146,7 @@ TITLES: Final = {
     "IdempotencyKeyReusedError": "The idempotency key was used for another request",
     "InternalError": "Something went wrong here",
     "UnavailableError": "Not available at the moment",
+    "ReadOnlyServerError": "This server only reads",
     "OutcomeUnknownError": "It is not known whether this was carried out",
 }
 
@@ -176,6 +181,10 @@ def problem_of(error: Exception, locations: Locations = IN_BODY) -> Problem:
             )
         case SubmissionInternalError() if error.args and isinstance(error.args[0], dict):
             return _refused_fields(kind, "", error.args[0], locations)
+        case ReadOnlyServerError():
+            # 503 and not 421: gateways ask another server by themselves then. Trying again
+            # here is of no use, so nothing is said about when.
+            return Problem(503, kind, str(error))
         case UnavailableError():
             # Its text may name servers and users of the database.
             logger.warning("not available: %s", error)

@@ -47,6 +47,8 @@ class Parameter:
     schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
     required: bool = False
     where: str = "query"
+    repeatable: bool = False
+    """Of the query: its values may be given one by one, or all with commas."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +96,15 @@ class Operation:
     refusal: Refusal | None = None
     recorded_rights: bool = False
     query_names: frozenset[str] = field(init=False)
+    repeatable_names: frozenset[str] = field(init=False)
     required_names: Sequence[str] = field(init=False)
     body_names: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
         query = [p for p in self.parameters if p.where == "query"]
         object.__setattr__(self, "query_names", frozenset(p.name for p in query))
+        repeatable = frozenset(p.name for p in query if p.repeatable)
+        object.__setattr__(self, "repeatable_names", repeatable)
         object.__setattr__(self, "required_names", [p.name for p in query if p.required])
         names = self.body.model_fields if self.body is not None else ()
         object.__setattr__(self, "body_names", frozenset(names))

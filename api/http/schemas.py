@@ -273,9 +273,40 @@ class ReadModelState(Closed):
     error: str | None
 
 
+class RelayState(Closed):
+    """How far the log is published to Kafka; requests can be answered all the same."""
+
+    position: int
+    lag: int
+    holder: str | None
+    error: str | None
+
+
+class WebhooksState(Closed):
+    """How many webhooks there are in each state, and how far the last of the active ones is."""
+
+    active: int
+    paused: int
+    disabled: int
+    failing: int
+    lag: int
+
+
+class InboundState(Closed):
+    """What became of the messages of the inbound topics, and how many are parked now."""
+
+    carried_out: int
+    repeated: int
+    rejected: int
+    parked: int
+
+
 class Readiness(Closed):
-    """Whether requests can be answered."""
+    """Whether requests can be answered. What follows the read models is there if there is any."""
 
     status: Literal["ok", "unavailable"]
     head: int | None
     read_models: dict[str, ReadModelState]
+    relay: RelayState | None = None
+    webhooks: WebhooksState | None = None
+    inbound: InboundState | None = None

@@ -7,14 +7,20 @@ import typer
 from infra.cli import (
     access,
     bench,
+    consume,
     database,
     demo,
     events,
     grades,
     imports,
+    inbound,
+    kafka,
+    parked,
     projections,
+    relay,
     serving,
     users,
+    webhooks,
 )
 
 app: Final = typer.Typer(
@@ -44,6 +50,7 @@ def gradelog(
 
 serving.add_to(app)
 database.add_to(app)
+consume.add_to(app)
 access.add_to(app)
 demo.add_to(app)
 bench.add_to(app)
@@ -52,3 +59,8 @@ app.add_typer(imports.app, name="import", help="Carry in records of other system
 app.add_typer(events.app, name="events", help="Read the log itself.")
 app.add_typer(grades.app, name="grades", help="See how far grades are calculated.")
 app.add_typer(projections.app, name="projections", help="See to the read models.")
+app.add_typer(relay.app, name="relay")
+app.add_typer(webhooks.app, name="webhooks", help="See to what is delivered over HTTP.")
+app.add_typer(inbound.app, name="inbound")
+app.add_typer(parked.app, name="parked", help="See to messages that were not carried out.")
+app.add_typer(kafka.app, name="kafka", help="Run a Kafka broker for development.")

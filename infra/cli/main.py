@@ -110,6 +110,8 @@ def _told(error: BaseException) -> tuple[Sequence[str], int]:
     from infra.cli.output import FAILED, USAGE, CommandError
     from infra.embedded import EmbeddedPostgresError
     from infra.imports.tables import TableError
+    from infra.kafka.launch import EmbeddedKafkaError
+    from infra.kafka.programs import MissingProgramError
     from infra.migrate import MigrationError
     from infra.settings import SettingsError
     from infra.vault import VaultError
@@ -124,8 +126,10 @@ def _told(error: BaseException) -> tuple[Sequence[str], int]:
             return error.problems, USAGE
         case (
             DomainError()
+            | EmbeddedKafkaError()
             | EmbeddedPostgresError()
             | MigrationError()
+            | MissingProgramError()
             | OutcomeUnknownError()
             | ReadModelError()
             | TableError()

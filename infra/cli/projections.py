@@ -31,10 +31,13 @@ Name = Annotated[
 STANDINGS: Final = """
 SELECT schema, state, position, error, failed_at_position FROM gradelog.read_models
 """
+# Of each that feeds a database from Kafka, one connection a read model and one more.
 PROJECTORS: Final = """
 SELECT count(*) FROM pg_stat_activity
-WHERE application_name = 'gradelog projector' AND datname = current_database()
+WHERE application_name = ANY (ARRAY['gradelog projector', 'gradelog consume'])
+    AND datname = current_database()
 """
+HEAD: Final = "SELECT head FROM gradelog.kafka_feed"
 
 
 @app.command()
@@ -45,12 +48,15 @@ def status(*, as_json: Json = False) -> None:
     from projections.registry import READ_MODELS
 
     with _connected() as db:
-        head = PostgresLogReader().head(db)
+        fed = db.execute(HEAD).fetchone()
+        head = PostgresLogReader().head(db) if fed is None else fed[0]
         standings = {row[0]: row[1:] for row in db.execute(STANDINGS).fetchall()}
         left_over = unserved(db, READ_MODELS)
         (projectors,) = db.execute(PROJECTORS).fetchone() or (0,)
     models: list[dict[str, Any]] = []
     for model in READ_MODELS:
+        if fed is not None and model.schema() not in standings:
+            continue
         state, position, error, failed_at = standings.get(
             model.schema(), ("missing", 0, None, None)
         )
@@ -72,6 +78,7 @@ def status(*, as_json: Json = False) -> None:
                 "projectors": projectors,
                 "read_models": models,
                 "not_served": left_over,
+                "fed_from_kafka": fed is not None,
             }
         )
         return
@@ -85,16 +92,26 @@ def status(*, as_json: Json = False) -> None:
                 one["state"],
                 one["position"],
                 one["lag"],
-                "" if one["error"] is None else f"at {one['failed_at_position']}: {one['error']}",
+                _error(one["failed_at_position"], one["error"]),
             )
             for one in models
         ],
         right="version position lag",
     )
     if not projectors:
-        typer.echo("no projector runs; gradelog serve or gradelog project starts one")
+        typer.echo(
+            "no projector runs; gradelog serve or gradelog project starts one"
+            if fed is None
+            else "nobody feeds them; gradelog consume does"
+        )
     if left_over:
         typer.echo(f"no longer served: {', '.join(left_over)}; gradelog projections prune drops it")
+
+
+def _error(failed_at: int | None, error: str | None) -> str:
+    if error is None:
+        return ""
+    return error if failed_at is None else f"at {failed_at}: {error}"
 
 
 @app.command()

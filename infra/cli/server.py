@@ -4,16 +4,18 @@ import asyncio
 import socket
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.applications import Starlette
 
 from api.http.app import create_app
 from api.http.calls import REQUEST_ID
 from api.http.config import HttpConfig
 from infra.cli.output import FAILED, CommandError
 from infra.cli.processes import collect_seldom
+from infra.events_topics import topics_of
 from infra.logging import WithRequest
 from infra.main import open_backend
 from infra.settings import Settings, jwt_secret
@@ -22,7 +24,7 @@ GRACE: Final = 10
 """Seconds that requests under way have to end."""
 
 
-def application(settings: Settings, dsn: str) -> ASGIApp:
+def application(settings: Settings, dsn: str) -> Starlette:
     """The HTTP interfaces on a database that is up to date."""
     return create_app(
         lambda: open_backend(settings, dsn),
@@ -48,6 +50,9 @@ def application(settings: Settings, dsn: str) -> ASGIApp:
             site_name=settings.site_name,
             mfe_config=settings.mfe_config,
             mfe_overrides=settings.mfe_config_overrides,
+            event_source=settings.event_source,
+            event_streams=settings.event_streams,
+            topics=topics_of(settings),
         ),
     )
 
@@ -55,9 +60,23 @@ def application(settings: Settings, dsn: str) -> ASGIApp:
 class Server(uvicorn.Server):
     """Tells when it answers."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        ready: Callable[[], None],
+        ending: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Make a server.
+
+        Args:
+            config: of uvicorn.
+            ready: called when it answers.
+            ending: called when it begins to end, before requests under way are waited for:
+                lets go of those that would go on for ever.
+        """
         super().__init__(config)
         self._ready = ready
+        self._ending = ending
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and tell."""
@@ -66,6 +85,11 @@ class Server(uvicorn.Server):
             collect_seldom()
             self._ready()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let go, and end."""
+        self._ending()
+        await super().shutdown(sockets)
+
 
 def serve(settings: Settings, dsn: str, listener: socket.socket, ready: Callable[[], None]) -> None:
     """Answer requests until somebody asks the process to end.
@@ -73,8 +97,9 @@ def serve(settings: Settings, dsn: str, listener: socket.socket, ready: Callable
     Raises:
         CommandError: the application did not start.
     """
+    app = application(settings, dsn)
     config = uvicorn.Config(
-        WithRequest(application(settings, dsn), key=REQUEST_ID),
+        WithRequest(app, key=REQUEST_ID),
         loop="uvloop",
         http="httptools",
         ws="none",
@@ -86,7 +111,7 @@ def serve(settings: Settings, dsn: str, listener: socket.socket, ready: Callable
         date_header=True,
         timeout_graceful_shutdown=GRACE,
     )
-    server = Server(config, ready)
+    server = Server(config, ready, ending=partial(_let_go, app))
     try:
         server.run(sockets=[listener])
     except SystemExit:
@@ -95,3 +120,8 @@ def serve(settings: Settings, dsn: str, listener: socket.socket, ready: Callable
         return
     if not server.started:
         raise CommandError("the server did not start; the log tells why", code=FAILED)
+
+
+def _let_go(app: Starlette) -> None:
+    """End what is answered for as long as its reader likes."""
+    app.state.live.end()

@@ -35,9 +35,13 @@ def add_to(app: typer.Typer) -> None:
 
 
 def serve(*, host: Host = None, port: Port = None, as_json: Json = False) -> None:
-    """Serve the API in this process, with a projector beside it."""
-    with _prepared(host, port) as (settings, listener, dsn), projector():
-        answer(settings, dsn, listener, _announcing(as_json=as_json))
+    """Serve the API, with a projector beside it, and what belongs to Kafka if there is any."""
+    from infra.main import refuse_copy
+
+    with _prepared(host, port) as (settings, listener, dsn):
+        refuse_copy(dsn)
+        with projector(), relay(settings), inbound(settings):
+            answer(settings, dsn, listener, _announcing(as_json=as_json))
 
 
 def api(
@@ -61,14 +65,15 @@ def api(
 
 
 def project(*, lifeline: Lifeline = None, as_json: Json = False) -> None:
-    """Keep the read models up to date and grades recorded. Several may run: others stand by."""
+    """Keep read models up to date, grades recorded, webhooks delivered. Several may run."""
     from infra.cli.processes import follow_parent, on_signals
     from infra.grading import grading
     from infra.log.reader import PostgresLogReader, connect
     from infra.logging import configure
-    from infra.main import database
+    from infra.main import database, refuse_copy
     from infra.settings import master_key, read_settings
     from infra.vault import Vault
+    from infra.webhooks.running import delivering
     from projections.registry import READ_MODELS
     from projections.runner import Runner
 
@@ -78,10 +83,14 @@ def project(*, lifeline: Lifeline = None, as_json: Json = False) -> None:
     settings = read_settings()
     configure(settings, role="projector")
     with database(settings) as dsn:
+        refuse_copy(dsn)
         if lifeline is None:
             _say("the projector runs", as_json=as_json, pid=os.getpid())
         reader = PostgresLogReader(Vault(dsn, master_key=master_key(settings)))
-        with grading(dsn, timeout=settings.append_timeout, queue=settings.log_queue):
+        with (
+            delivering(settings, dsn),
+            grading(dsn, timeout=settings.append_timeout, queue=settings.log_queue),
+        ):
             Runner(lambda: connect(dsn), reader, READ_MODELS).run(stop)
 
 
@@ -115,6 +124,38 @@ def projector(*, quiet: bool = False) -> Iterator[None]:
     from infra.cli.processes import Child
 
     child = Child("projector", ["project"], quiet=quiet)
+    child.start()
+    try:
+        yield
+    finally:
+        child.stop()
+
+
+@contextmanager
+def relay(settings: "Settings") -> Iterator[None]:
+    """A relay in a process of its own, for as long as the context lasts, if there is Kafka."""
+    from infra.cli.processes import Child
+
+    if settings.kafka_bootstrap_servers is None:
+        yield
+        return
+    child = Child("relay", ["relay"])
+    child.start()
+    try:
+        yield
+    finally:
+        child.stop()
+
+
+@contextmanager
+def inbound(settings: "Settings") -> Iterator[None]:
+    """A reader of the inbound topics in a process of its own, if the settings want one."""
+    from infra.cli.processes import Child
+
+    if settings.kafka_bootstrap_servers is None or not settings.kafka_inbound:
+        yield
+        return
+    child = Child("inbound", ["inbound"])
     child.start()
     try:
         yield

@@ -24,11 +24,16 @@ from infra.vault import Vault
 _PERSONAL: Final[frozenset[type[Event]]] = frozenset({UserRegistered, UserProfileChanged})
 
 
+def is_personal(event: Event) -> bool:
+    """Whether something in an event is to be opened."""
+    return type(event) in _PERSONAL
+
+
 def with_personal(
     db: Connection[Row], events: Sequence[Recorded], vault: Vault | None
 ) -> Sequence[Recorded]:
     """The same events with addresses and names opened; None where they cannot be."""
-    found = [n for n, recorded in enumerate(events) if type(recorded.event) in _PERSONAL]
+    found = [n for n, recorded in enumerate(events) if is_personal(recorded.event)]
     if not found:
         return events
     opened = list(events)

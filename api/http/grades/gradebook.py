@@ -50,6 +50,7 @@ def _tag(call: Call, opened: Opened) -> str:
     parts = (
         RENDERING,
         course.changed_position,
+        course.people_position,
         course.layout_position,
         base(call),
         raw_path(call.scope),

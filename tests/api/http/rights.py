@@ -32,6 +32,8 @@ CALLERS: dict[str, Callers] = {
     "service of users": lambda site: site.as_("s", scopes=["users:write"]),
     "service of enrolments": lambda site: site.as_("s", scopes=["enrollments:write"]),
     "service of courses": lambda site: site.as_("s", scopes=["courses:write"]),
+    "service of webhooks": lambda site: site.as_("s", scopes=["events:write"]),
+    "service that reads events": lambda site: site.as_("s", scopes=["events:read"]),
     "service of the organisation": lambda site: filtered(site, "content_org:Right"),
     "service of another organisation": lambda site: filtered(site, "content_org:Wrong"),
     "service restricted to itself": lambda site: filtered(site, "user:me"),
@@ -83,6 +85,8 @@ HIDDEN_FROM = {
     "service of users",
     "service of enrolments",
     "service of courses",
+    "service of webhooks",
+    "service that reads events",
     "service restricted to itself",
     "service with an unknown filter",
     "service of the learner",
@@ -107,6 +111,9 @@ TEAM = GLOBAL_STAFF | {
 """``course_author`` and ``staff_access``: they differ in limited staff of organisations only."""
 COHORTS = TEAM | {"service of enrolments", "service of courses"}
 ROLES = PUBLISHERS | {"service of users", "course instructor"}
+
+EVENTS = GLOBAL_STAFF | {"service that reads events"}
+WEBHOOKS = GLOBAL_STAFF | {"service of webhooks"}
 
 # --- rules ------------------------------------------------------------------------------------
 
@@ -286,6 +293,19 @@ RULES = {
     "exportIntervention": Rule(TEAM),
     "getGradeImports": Rule(TEAM),
     "getGradeImportsOfGradebook": Rule(TEAM),
+    # Events.
+    "getEvents": Rule(EVENTS),
+    "streamEvents": Rule(EVENTS),
+    "getEventTypes": Rule(EVENTS),
+    # Webhooks. There is none of this id, which only those are told who may know.
+    "createWebhook": Rule(WEBHOOKS, body={"url": "https://1.1.1.1/"}),
+    "getWebhooks": Rule(WEBHOOKS),
+    "getWebhook": Rule(WEBHOOKS, answered(404)),
+    "changeWebhook": Rule(WEBHOOKS, answered(404), body={"state": "paused"}),
+    "deleteWebhook": Rule(WEBHOOKS, answered(404)),
+    "rotateWebhookSecret": Rule(WEBHOOKS, answered(404)),
+    "testWebhook": Rule(WEBHOOKS, answered(404)),
+    "getWebhookDeliveries": Rule(WEBHOOKS, answered(404)),
     # Pages: the list leaves out what the reader may not see.
     "showCourses": Rule(KNOWN, refusals=TO_SIGN_IN),
     "showGradebook": Rule(TEAM, refusals=TO_SIGN_IN),
@@ -308,5 +328,6 @@ RULES = {
     "getReadiness": Rule(ANYBODY),
     "getMetrics": Rule(ANYBODY),
     "getOpenApi": Rule(ANYBODY),
+    "getAsyncApi": Rule(ANYBODY),
     "getDocs": Rule(ANYBODY),
 }

@@ -3,8 +3,8 @@
 import json
 import socket
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -133,15 +133,22 @@ def an_item(**values: str) -> dict[str, str]:
 
 
 @contextmanager
-def serving(dsn: str, config: HttpConfig, **more: Any) -> Iterator[Site]:
-    """Serve in a thread until the end. ``more``: for ``create_app``."""
+def serving(
+    dsn: str,
+    config: HttpConfig,
+    *,
+    made: Callable[[], AbstractAsyncContextManager[Backend]] | None = None,
+    **more: Any,
+) -> Iterator[Site]:
+    """Serve in a thread until the end. ``made``: makes the backend; ``more``: for ``create_app``."""
     opened = threading.Event()
 
     @asynccontextmanager
     async def open_backend() -> AsyncIterator[Backend]:
-        async with backend(dsn, PostgresLog(dsn), Vault(dsn), PostgresReads(dsn)) as made:
+        usual = backend(dsn, PostgresLog(dsn), Vault(dsn), PostgresReads(dsn))
+        async with usual if made is None else made() as behind:
             opened.set()
-            yield made
+            yield behind
 
     listener = socket.create_server(("127.0.0.1", 0))
     settings = uvicorn.Config(

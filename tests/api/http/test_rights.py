@@ -62,6 +62,7 @@ def known(site: Site) -> Known:
         "user_id": str(user["user_id"]),
         "usage_key": CELL,
         "subsection_id": CELL,
+        "webhook_id": str(uuid4()),
     }
 
 
@@ -81,13 +82,16 @@ def test_the_route_is_for(site: Site, known: Known, operation: Operation, caller
     head = site.head()
     request = rule.request(operation, known)
     own = CALLERS[caller](site).headers | {"X-Min-Log-Position": str(head)}
-    response = site.client.request(
+    with site.client.stream(
         request.pop("method"),
         site.url + request.pop("url"),
         headers=request.pop("headers") | own,
         **request,
-    )
-    assert response.status_code in rule.expected(caller), response.text
+    ) as response:
+        goes_on = response.headers.get("Content-Type", "").startswith("text/event-stream")
+        if not goes_on:
+            response.read()
+        assert response.status_code in rule.expected(caller), goes_on or response.text
     if caller not in rule.allowed:  # grading may go on meanwhile
         assert not [type_ for type_, _, by in site.events(head) if by.get("via") == "http"]
 
