@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,15 +15,24 @@ import pytest
 ROOT = Path(__file__).parents[2]
 MARK = "=====end-of-step====="
 README = (ROOT / "README.md").read_text()
+TOUR = "A tour"
+KAFKA = "The same log in Kafka"
+PORT = "8001"
+"""Of the server that only reads, on the page; here it takes any free one."""
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+def section(title: str) -> str:
+    (found,) = re.findall(rf"^## {title}\n(.*?)^## ", README, re.DOTALL | re.MULTILINE)
+    return str(found)
 
 
-def steps() -> Iterator[tuple[str, str]]:
+def blocks(language: str, text: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def steps(text: str) -> Iterator[tuple[str, str]]:
     """Each command of the console blocks with what it is shown to print."""
-    for block in blocks("console"):
+    for block in blocks("console", text):
         for step in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             first, *more = step.splitlines()
             output = list(itertools.dropwhile(lambda line: line.startswith("> "), more))
@@ -66,29 +75,90 @@ def demo(environment: dict[str, str]) -> Iterator[str]:
         running.communicate(timeout=30)
 
 
-@pytest.mark.slow
-def test_the_tour_prints_what_it_shows(home: dict[str, str]) -> None:
-    with demo(home) as output:
-        address = re.search(r"serving on (http://\S+?);", output)[1]
-        token = re.search(r"^(ey\S+)$", output, re.MULTILINE)[1]
-        (names,) = (block for block in blocks("sh") if "ITEM=" in block)
-        script = f"SITE={address}\nAUTH='Authorization: JWT {token}'\n{names}"
-        script += "".join(f"{command}\necho {MARK}\n" for command, _ in steps())
-        done = subprocess.run(
-            ["bash", "-euc", script],
-            cwd=home["GRADELOG_HOME"],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        )
-    printed = done.stdout.replace("\r", "").split(MARK)
-    for (command, expected), output in zip(steps(), printed, strict=False):
+@contextlib.contextmanager
+def started(command: str, environment: dict[str, str]) -> Iterator[str]:
+    """A command that goes on; yields the first line that it prints."""
+    running = subprocess.Popen(
+        ["bash", "-euc", f"exec env {command}"],
+        cwd=environment["GRADELOG_HOME"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert running.stdout is not None
+        yield running.stdout.readline()
+    finally:
+        running.terminate()
+        running.communicate(timeout=30)
+
+
+def check(text: str, printed: list[str]) -> None:
+    for (command, expected), output in zip(steps(text), printed, strict=True):
         assert pattern(expected).search(output), f"{command}\n{output}"
 
 
+def walk(output: str, environment: dict[str, str], *texts: str) -> list[list[str]]:
+    """Carry out the steps of these texts in one shell; what each of them printed."""
+    address = re.search(r"serving on (http://\S+?);", output)[1]
+    token = re.search(r"^(ey\S+)$", output, re.MULTILINE)[1]
+    (names,) = (block for block in blocks("sh", README) if "ITEM=" in block)
+    script = f"SITE={address}\nAUTH='Authorization: JWT {token}'\n{names}"
+    for text in texts:
+        script += "".join(f"{command}\necho {MARK}\n" for command, _ in steps(text))
+    done = subprocess.run(
+        ["bash", "-euc", script],
+        cwd=environment["GRADELOG_HOME"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    printed = iter(done.stdout.replace("\r", "").split(MARK))
+    return [[next(printed) for _ in steps(text)] for text in texts]
+
+
+@pytest.mark.slow
+def test_the_tour_prints_what_it_shows(home: dict[str, str]) -> None:
+    with demo(home) as output:
+        (printed,) = walk(output, home, section(TOUR))
+    check(section(TOUR), printed)
+
+
+@pytest.mark.slow
+@pytest.mark.kafka
+@pytest.mark.timeout(240)
+def test_the_tour_goes_on_with_kafka(
+    home: dict[str, str], new_database: Callable[[], str], kafka: str, topic_prefix: str
+) -> None:
+    command = Path(home["GRADELOG_HOME"]) / "gradelog"
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m infra.cli.main "$@"\n')
+    command.chmod(0o755)
+    environment = {
+        **home,
+        "LOG": home["DATABASE_URL"],
+        "COPY": new_database(),
+        "KAFKA_BOOTSTRAP_SERVERS": kafka,
+        "GRADELOG_KAFKA_TOPIC_PREFIX": topic_prefix,
+    }
+    (block,) = blocks("sh", section(KAFKA))
+    broker, *commands = block.splitlines()
+    assert broker == 'eval "$(./gradelog kafka start)"'
+    with contextlib.ExitStack() as stack:
+        output = stack.enter_context(demo(home))
+        for line in commands:
+            wanted = line.removesuffix(" &").replace(f"--port {PORT}", "--port 0")
+            said = stack.enter_context(started(wanted, environment))
+        port = re.search(r"serving on http://127.0.0.1:(\d+)", said)[1]
+        text = section(KAFKA).replace(f"localhost:{PORT}", f"127.0.0.1:{port}")
+        *_, printed = walk(output, environment, section(TOUR), text)
+    check(section(KAFKA), printed)
+
+
 def test_the_program_in_process_runs(home: dict[str, str]) -> None:
-    (program,) = blocks("python")
+    (program,) = blocks("python", README)
     done = subprocess.run(
         [sys.executable, "-c", program],
         env=home,
@@ -98,8 +168,3 @@ def test_the_program_in_process_runs(home: dict[str, str]) -> None:
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, "Well argued.\n"), done.stderr
-
-
-def test_every_page_that_is_linked_exists() -> None:
-    for target in re.findall(r"\]\(([^)h#][^)]*)\)", README):
-        assert (ROOT / target).exists(), target
