@@ -232,6 +232,7 @@ class Feeding:
             feed_database.mark_as_fed(db, self._prefix)
             for feed in self.feeds:
                 feed_database.ensure(db, feed.model, feed.offsets)
+                feed.following.group = feed_database.group_of(db, feed.offsets)
             self._look_at_topics(db)
 
     def run(self, stop: threading.Event) -> None:

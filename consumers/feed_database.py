@@ -20,6 +20,7 @@ from projections.read_model import ReadModel, Row
 
 _MARK: Final = "SELECT gradelog.feed_from_kafka(%b)"
 _FEED: Final = "SELECT topic_prefix, partitions FROM gradelog.kafka_feed"
+_DATABASE_ID: Final = "SELECT database_id FROM gradelog.kafka_feed"
 _NOTE_PARTITIONS: Final = """
 UPDATE gradelog.kafka_feed SET partitions = %b::int WHERE partitions IS NULL
 """
@@ -98,6 +99,12 @@ def mark_as_fed(db: Connection[Row], prefix: str) -> None:
             # Made when nobody knew yet what the database is for.
             for (schema,) in fetch(db, _UNFED):
                 positions.forget(db, schema)
+
+
+def group_of(db: Connection[Row], offsets: Offsets) -> str:
+    """The group of those who feed a read model of this database, and of no other."""
+    ((database_id,),) = fetch(db, _DATABASE_ID)
+    return f"{offsets.subscription}.{database_id}"
 
 
 def check_partitions(db: Connection[Row], count: int) -> None:

@@ -127,7 +127,7 @@ class Following:
         """
         self._client = client
         self._connect = connect
-        self._group = group
+        self.group = group
         self._topics = frozenset(topics.values())
         self._offsets = offsets
         self._apply = apply
@@ -204,7 +204,7 @@ class Following:
 
     def _join(self, stop: threading.Event) -> None:
         """Be a member of the group for as long as it goes well."""
-        self._consumer = consumer = self._client.consumer(self._group)
+        self._consumer = consumer = self._client.consumer(self.group)
         self._missing_since = None
         try:
             consumer.subscribe(self._topics, on_assigned=self._assigned, on_revoked=self._revoked)
@@ -580,7 +580,7 @@ class Following:
 
     def _tell(self, what: str, error: Exception) -> None:
         self.error = f"{what}: {message_of(error)}"
-        logger.warning(what, group=self._group, error=message_of(error))
+        logger.warning(what, group=self.group, error=message_of(error))
 
 
 def _is_anew(followed: UUID | None, found: UUID | None) -> bool:

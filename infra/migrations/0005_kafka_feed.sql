@@ -2,9 +2,11 @@
 
 -- One row in such a database, none elsewhere. partitions: of the topic of courses, once it is
 -- known; a course stays in its partition only as long as their number does. head: the highest
--- position of the log that is known here.
+-- position of the log that is known here. database_id: tells its members from those of other
+-- databases that are fed from the same topics, which share nothing with them.
 CREATE TABLE kafka_feed (
     id           boolean     PRIMARY KEY DEFAULT true CHECK (id),
+    database_id  uuid        NOT NULL DEFAULT gen_random_uuid(),
     topic_prefix text        NOT NULL,
     partitions   integer,
     head         bigint      NOT NULL DEFAULT 0,

@@ -2,13 +2,15 @@
 
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import psycopg
 import pytest
 
+from projections.submissions import Submissions
 from tests.consumers.feed import term
 from tests.consumers.feed.comparing import assert_same_rows, wait_until_fed
-from tests.consumers.feed.conftest import PARTITIONS
+from tests.consumers.feed.conftest import PARTITIONS, members, on_copy
 from tests.infra.cli.support import Running, eventually
 from tests.school import School
 
@@ -86,3 +88,27 @@ def is_over(published: School, copy: str) -> bool:
     """Whether every partition of every read model is at the end of the log."""
     ((head,),) = published.rows("SELECT max(position) FROM gradelog.events")
     return applied(copy) == 4 * (PARTITIONS + 1) * int(head)
+
+
+def test_two_databases_are_fed_from_the_same_topics_and_take_nothing_from_each_other(
+    published: School,
+    copy: str,
+    new_database: Callable[[], str],
+    member: Start,
+    kafka: str,
+    topic_prefix: str,
+    tmp_path: Path,
+) -> None:
+    other = new_database()
+    (tmp_path / "other").mkdir()
+    member("submissions")
+    with members(
+        on_copy(tmp_path / "other", other, published.dsn, kafka, topic_prefix)
+    ) as elsewhere:
+        elsewhere("submissions")
+        term.begin(published)
+        term.go_on(published, seed=8, steps=20)
+        term.finish(published)
+        for database in (copy, other):
+            wait_until_fed(published.dsn, database, models=[Submissions])
+            assert_same_rows(published.dsn, database, models=[Submissions])
