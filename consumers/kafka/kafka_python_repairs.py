@@ -12,7 +12,7 @@ from kafka import KafkaConsumer
 def repair(consumer: KafkaConsumer) -> None:
     """Put a consumer right before it polls."""
     _keep_what_was_joined(consumer)
-    #_end_what_was_begun(consumer)
+    _end_what_was_begun(consumer)
     _forget_what_is_drained(consumer)
 
 

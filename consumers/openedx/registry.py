@@ -1,0 +1,117 @@
+"""The schema registry: which number a schema has, and which schema has a number."""
+
+import threading
+from types import TracebackType
+from typing import Any, Final, Self
+from urllib.parse import quote
+
+import httpx
+import orjson
+from fastavro import parse_schema
+from fastavro.types import Schema
+
+CONTENT_TYPE: Final = "application/vnd.schemaregistry.v1+json"
+TIMEOUT: Final = 10.0
+
+
+class RegistryError(Exception):
+    """The registry refuses, or cannot be reached; ``passing``: it may go better later."""
+
+    def __init__(self, message: str, *, passing: bool) -> None:
+        super().__init__(message)
+        self.passing = passing
+
+
+class Registry:
+    """A client of the REST interface that Confluent's registry has, and others have too.
+
+    A number never changes its meaning, so each is asked for once. For any thread.
+    """
+
+    def __init__(self, url: str, *, timeout: float = TIMEOUT) -> None:
+        """Make a client; connects when it is first asked.
+
+        Args:
+            url: of the registry; a name and a password in it are used.
+            timeout: seconds for one question.
+        """
+        self._client = httpx.Client(
+            base_url=url.rstrip("/") + "/",
+            timeout=timeout,
+            headers={"Accept": CONTENT_TYPE, "Content-Type": CONTENT_TYPE},
+        )
+        self._ids: dict[tuple[str, str], int] = {}
+        self._schemas: dict[int, Schema] = {}
+        self._guard = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def id_of(self, subject: str, schema: str) -> int:
+        """The number of a schema under a subject; it is registered if it has none.
+
+        Raises:
+            RegistryError: it has none and gets none.
+        """
+        known = self._ids.get((subject, schema))
+        if known is None:
+            answer = self._ask(
+                "POST", f"subjects/{quote(subject, safe='')}/versions", {"schema": schema}
+            )
+            known = self._ids[subject, schema] = int(answer["id"])
+        return known
+
+    def knows(self, id_: int) -> Schema | None:
+        """The schema with a number, if it was asked for before."""
+        return self._schemas.get(id_)
+
+    def schema(self, id_: int) -> Schema:
+        """The schema with a number.
+
+        Raises:
+            RegistryError: there is none, or it cannot be had.
+        """
+        known = self._schemas.get(id_)
+        if known is None:
+            answer = self._ask("GET", f"schemas/ids/{id_}")
+            if answer.get("schemaType", "AVRO") != "AVRO":
+                raise RegistryError(f"the schema {id_} is not one of Avro", passing=False)
+            try:
+                known = parse_schema(orjson.loads(answer["schema"]))
+            except Exception as error:
+                raise RegistryError(f"the schema {id_} is none: {error}", passing=False) from error
+            self._schemas[id_] = known
+        return known
+
+    def _ask(self, method: str, path: str, body: object = None) -> Any:
+        try:
+            with self._guard:
+                answer = self._client.request(
+                    method, path, content=None if body is None else orjson.dumps(body)
+                )
+        except httpx.HTTPError as error:
+            raise RegistryError(
+                f"the schema registry does not answer: {type(error).__name__}", passing=True
+            ) from error
+        if answer.status_code != httpx.codes.OK:
+            told = answer.text[:300]
+            passing = answer.status_code >= 500 or answer.status_code in {401, 403, 408, 429}
+            raise RegistryError(
+                f"the schema registry says {answer.status_code}: {told}", passing=passing
+            )
+        try:
+            return orjson.loads(answer.content)
+        except orjson.JSONDecodeError as error:
+            raise RegistryError("the schema registry answers nonsense", passing=True) from error

@@ -1,0 +1,241 @@
+"""What happens in the log reaches the event bus, each signal at least once."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from consumers.kafka.client import Consumer
+from consumers.openedx.relay import OpenEdxRelay
+from consumers.openedx.signals import GRADE_SUMMARY, PASSING_STATUS
+from domain.events import Provenance
+from infra.openedx import make_openedx_relay, make_registry
+from infra.settings import Settings
+from infra.vault import Vault
+from tests.consumers.openedx.conftest import WRITTEN
+from tests.consumers.openedx.registry_server import SchemaRegistry
+from tests.consumers.openedx.support import header, officially_read, read_topic
+from tests.infra.cli.support import eventually
+from tests.school import COURSE, School, key, school
+
+pytestmark = pytest.mark.kafka
+
+
+@pytest.fixture
+def settings(
+    dsn: str,
+    kafka: str,
+    topic_prefix: str,
+    bus: dict[str, str],
+    registry_server: SchemaRegistry,
+    tmp_path: Path,
+) -> Settings:
+    return Settings(
+        database_url=dsn,
+        kafka_bootstrap_servers=kafka,
+        kafka_topic_prefix=topic_prefix,
+        event_bus_topics=bus,
+        event_bus_topic_prefix=f"{topic_prefix}.bus",
+        schema_registry_url=registry_server.url,
+        home=tmp_path,
+    )
+
+
+@contextmanager
+def writing(settings: Settings, **more: Any) -> Iterator[OpenEdxRelay]:
+    """What writes to the event bus, at work."""
+    changed = settings.model_copy(update=more)
+    assert changed.database_url is not None
+    with make_registry(changed) as registry:
+        relay = make_openedx_relay(
+            changed, changed.database_url, registry, Vault(changed.database_url)
+        )
+        assert relay is not None
+        stop = threading.Event()
+        thread = threading.Thread(target=relay.run, args=(stop,), daemon=True)
+        thread.start()
+        try:
+            yield relay
+        finally:
+            stop.set()
+            thread.join(30)
+            assert not thread.is_alive()
+
+
+def position(dsn: str) -> int | None:
+    with psycopg.connect(dsn) as db:
+        row = db.execute("SELECT position FROM gradelog.openedx_relay").fetchone()
+    assert row is not None
+    return row[0]  # type: ignore[no-any-return]
+
+
+def head(dsn: str) -> int:
+    with psycopg.connect(dsn) as db:
+        row = db.execute("SELECT coalesce(max(position), 0) FROM gradelog.events").fetchone()
+    assert row is not None
+    return row[0]  # type: ignore[no-any-return]
+
+
+def caught_up(dsn: str, opened: School) -> None:
+    eventually(opened.graded)
+    eventually(lambda: position(dsn) == head(dsn))
+
+
+def a_term(opened: School) -> int:
+    """A learner who passes; the user's number."""
+    opened.publish()
+    ada = opened.register("ada", email="ada@example.org", full_name="Ada L.")
+    opened.enroll("ada")
+    opened.scores(
+        [("ada", "p1", 5, 5), ("ada", "p2", 1, 1), ("ada", "p3", 10, 10), ("ada", "q1", 10, 10)]
+    )
+    return ada
+
+
+def test_grades_answers_and_scores_arrive_and_are_read_by_open_edx(
+    dsn: str,
+    settings: Settings,
+    topic_prefix: str,
+    consumer: Consumer,
+    registry_server: SchemaRegistry,
+) -> None:
+    topic = f"{topic_prefix}.bus-{WRITTEN}"
+    essay = {
+        "student_id": "anonymous-1",
+        "course_id": COURSE,
+        "item_id": key("openassessment", "essay"),
+        "item_type": "openassessment",
+    }
+    with school(dsn) as opened, writing(settings, event_bus_pii=True):
+        eventually(lambda: position(dsn) is not None)
+        ada = a_term(opened)
+        submissions = opened.backend.submissions
+        created = opened.run(
+            lambda: submissions.create_submission(essay, {"parts": [{"text": "My answer"}]})
+        )
+        uuid = created.value.event.submission_uuid
+        lab = Provenance(actor="/graders/lab", cause="m-1", via="inbound.scores")
+        opened.run(lambda: submissions.set_score(uuid, 3, 4, provenance=lab))
+        caught_up(dsn, opened)
+        calculated = opened.events("grades.GradesCalculated")
+    found = read_topic(consumer, topic, len(calculated) + 3)
+    by_type: dict[str, list[Any]] = {}
+    for message in found:
+        by_type.setdefault(header(message, "ce_type").split(".", 3)[3], []).append(message)
+    assert set(by_type) == {
+        "course.persistent_grade_summary.changed.v1",
+        "course.passing.status.updated.v1",
+        "ora.submission.created.v1",
+        "external_grader.score.submitted.v1",
+    }
+    assert len({header(message, "ce_id") for message in found}) == len(found)
+    statuses = officially_read(by_type["course.passing.status.updated.v1"], registry_server)
+    assert len(statuses) == len(calculated)
+    last = statuses[-1]["data"]["course_passing_status"]
+    assert last["is_passing"] is True
+    assert last["user"]["id"] == ada
+    assert last["user"]["pii"] == {
+        "username": "ada",
+        "email": "ada@example.org",
+        "name": "Ada L.",
+    }
+    summaries = officially_read(
+        by_type["course.persistent_grade_summary.changed.v1"], registry_server
+    )
+    assert summaries[-1]["data"]["grade"]["percent_grade"] == calculated[-1]["percent"] == 1.0
+    assert summaries[-1]["data"]["grade"]["course"]["course_key"] == COURSE
+    (score,) = officially_read(by_type["external_grader.score.submitted.v1"], registry_server)
+    assert score["data"]["score"]["queue_name"] == "/graders/lab"
+    assert b"My answer" in by_type["ora.submission.created.v1"][0].value
+
+
+def test_unless_it_is_allowed_nothing_personal_leaves(
+    dsn: str, settings: Settings, topic_prefix: str, consumer: Consumer
+) -> None:
+    with school(dsn) as opened, writing(settings):
+        eventually(lambda: position(dsn) is not None)
+        a_term(opened)
+        caught_up(dsn, opened)
+        calculated = opened.events("grades.GradesCalculated")
+    found = read_topic(consumer, f"{topic_prefix}.bus-{WRITTEN}", len(calculated))
+    raw = b"".join((message.value or b"") + (message.key or b"") for message in found)
+    assert not [text for text in (b"ada", b"Ada", b"example.org") if text in raw]
+
+
+def test_it_begins_with_what_happens_after_it_first_runs(
+    dsn: str, settings: Settings, topic_prefix: str, consumer: Consumer
+) -> None:
+    with school(dsn) as opened:
+        a_term(opened)
+        eventually(opened.graded)
+        before = head(dsn)
+        with writing(settings):
+            eventually(lambda: position(dsn) == before)
+            opened.reset("ada", "p3")
+            caught_up(dsn, opened)
+        after = len(opened.events("grades.GradesCalculated"))
+        reset = opened.rows(
+            "SELECT count(*) FROM gradelog.events WHERE position > %s AND type = %s",
+            before,
+            "grades.GradesCalculated",
+        )[0][0]
+    assert after > reset == 1
+    found = read_topic(consumer, f"{topic_prefix}.bus-{WRITTEN}", 2)
+    assert [header(message, "ce_type") for message in found] == [GRADE_SUMMARY, PASSING_STATUS]
+
+
+def test_another_goes_on_where_one_stopped_and_leaves_nothing_out(
+    dsn: str, settings: Settings, topic_prefix: str, consumer: Consumer
+) -> None:
+    with school(dsn) as opened:
+        with writing(settings):
+            eventually(lambda: position(dsn) is not None)
+            a_term(opened)
+        with writing(settings), writing(settings):  # one of the two stands by
+            opened.reset("ada", "p3")
+            opened.score("ada", "p3", 4, 10)
+            caught_up(dsn, opened)
+        wanted = len(opened.events("grades.GradesCalculated"))
+    found = read_topic(consumer, f"{topic_prefix}.bus-{WRITTEN}", wanted)
+    statuses = {header(m, "ce_id") for m in found if header(m, "ce_type") == PASSING_STATUS}
+    assert len(statuses) == wanted
+
+
+def test_it_waits_for_the_registry_and_for_the_topic(
+    dsn: str,
+    settings: Settings,
+    topic_prefix: str,
+    consumer: Consumer,
+    registry_server: SchemaRegistry,
+) -> None:
+    def error() -> str:
+        with psycopg.connect(dsn) as db:
+            row = db.execute("SELECT error FROM gradelog.openedx_relay").fetchone()
+        assert row is not None
+        return row[0] or ""
+
+    registry_server.broken = 503
+    with school(dsn) as opened:
+        with writing(settings):
+            eventually(lambda: position(dsn) is not None)
+            a_term(opened)
+            eventually(opened.graded)
+            eventually(lambda: "503" in error())
+            registry_server.broken = None
+            caught_up(dsn, opened)
+        wanted = len(opened.events("grades.GradesCalculated"))
+        with writing(settings, event_bus_topics={PASSING_STATUS: "none"}):
+            eventually(lambda: f"there is no topic {topic_prefix}.bus-none" in error())
+    found = read_topic(consumer, f"{topic_prefix}.bus-{WRITTEN}", wanted)
+    statuses = {header(m, "ce_id") for m in found if header(m, "ce_type") == PASSING_STATUS}
+    assert len(statuses) == wanted
+
+
+def test_where_nothing_is_to_be_written_nobody_writes(settings: Settings, dsn: str) -> None:
+    changed = settings.model_copy(update={"event_bus_topics": {}})
+    with make_registry(changed) as registry:
+        assert make_openedx_relay(changed, dsn, registry, Vault(dsn)) is None
