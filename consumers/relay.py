@@ -211,6 +211,9 @@ class Relay:
             selector.register(db.fileno(), selectors.EVENT_READ)
             while not stop.is_set():
                 stretch = ahead.read(db, after=publisher.position)
+                # To make topics and to read the first batch may take as long as a short
+                # lease lasts; whoever then finds it over would begin so again and again.
+                work.renew()
                 for _ in publisher.send(stretch.events) if stretch.events else ():
                     work.tick(caught_up=False)
                     self._wait_for_room(work, stop)
@@ -273,6 +276,13 @@ class _Work:
         if now - self._checked_at >= TOPICS_EVERY and publisher.was_heard(1.0):
             self._check_topics()
             self._checked_at = time.monotonic()
+
+    def renew(self) -> None:
+        """Save how far it is if the lease has not been renewed for a while."""
+        now = time.monotonic()
+        if now - self._saved_at >= self._save_within:
+            self.publisher.save(well=False)
+            self._saved_at = now
 
     def wind_up(self) -> None:
         """Wait a little for what was sent, and save how far it came."""
