@@ -9,11 +9,11 @@ need not look through the same part of the log again after a broken connection.
 import asyncio
 import contextlib
 import logging
+import random
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -21,7 +21,7 @@ from api.cloudevents import StoredEvent, structured
 from api.event_pages import Selection
 from api.http.calls import ANSWERED
 from api.http.events_live import Live
-from api.http.responses import POSITION
+from api.http.responses import POSITION, gone, pass_on
 from domain.errors import UnavailableError
 
 logger = logging.getLogger(__name__)
@@ -30,9 +30,6 @@ MEDIA_TYPE: Final = "text/event-stream"
 PAGE: Final = 1000
 RETRY: Final = 1000
 """Milliseconds after which a browser comes again."""
-
-STALLED: Final = 60.0
-"""Seconds after which a reader who takes nothing is let go."""
 
 FAREWELL: Final = 1.0
 _NEW_LINES: Final = bytes.maketrans(b"\r\n", b"  ")
@@ -94,16 +91,16 @@ class EventStream(Response):
             await send({"type": "http.response.body", "body": b""})
             return
         sending = asyncio.create_task(self._go_on(send))
-        gone = asyncio.create_task(_gone(receive))
+        left = asyncio.create_task(gone(receive))
         with self._live.counted(sending):
             try:
-                await asyncio.wait({sending, gone}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({sending, left}, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                for task in (sending, gone):
+                for task in (sending, left):
                     task.cancel()
-                await asyncio.wait({sending, gone})
+                await asyncio.wait({sending, left})
         failure = None if sending.cancelled() else sending.exception()
-        if not gone.cancelled():
+        if not left.cancelled():
             return
         if failure is not None:
             raise failure  # breaks the connection off
@@ -116,9 +113,10 @@ class EventStream(Response):
 
     async def _go_on(self, send: Send) -> None:
         loop = asyncio.get_running_loop()
-        self._due = loop.time() + self._keep_alive
+        # Readers who came all at once, when a server had started, do not go on in step.
+        self._due = loop.time() + self._keep_alive * random.random()  # noqa: S311
         await send(self._start())
-        await _write(send, b"retry: %d\n\n" % RETRY)
+        await pass_on(send, b"retry: %d\n\n" % RETRY)
         live = self._live
         try:
             while True:
@@ -137,9 +135,6 @@ class EventStream(Response):
             return
         except UnavailableError as error:
             logger.warning("a stream of events ends: %s", error)
-        except TimeoutError:
-            logger.warning("a stream of events ends: its reader takes nothing")
-            raise ClientDisconnect from None
 
     async def _catch_up(self, send: Send) -> None:
         page = await self._live.pages.page(self._selection, after=self._position, limit=PAGE)
@@ -149,7 +144,7 @@ class EventStream(Response):
 
     async def _send(self, send: Send, count: int, text: bytes, position: int) -> None:
         if text:
-            await _write(send, text)
+            await pass_on(send, text)
             self._live.figures.sent += count
         self._position = max(self._position, position)
 
@@ -160,19 +155,9 @@ class EventStream(Response):
             return
         if not await self._allowed():
             raise _OverError
-        await _write(send, b": keep-alive\nid: %d\n\n" % self._position)
+        await pass_on(send, b": keep-alive\nid: %d\n\n" % self._position)
         self._due = loop.time() + self._keep_alive
 
 
 class _OverError(Exception):
     """The reader may not read any more."""
-
-
-async def _write(send: Send, text: bytes) -> None:
-    async with asyncio.timeout(STALLED):
-        await send({"type": "http.response.body", "body": text, "more_body": True})
-
-
-async def _gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

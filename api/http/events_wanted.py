@@ -40,9 +40,7 @@ class Wanted:
                 yield from _by_fields(inside, fields)
 
 
-def _by_fields(
-    inside: _Inside, fields: Callable[[], Mapping[str, Any]]
-) -> Iterator[Selection]:
+def _by_fields(inside: _Inside, fields: Callable[[], Mapping[str, Any]]) -> Iterator[Selection]:
     yield from inside.get((None, None), ())
     if inside.keys() <= {(None, None)}:
         return

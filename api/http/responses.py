@@ -3,21 +3,29 @@
 Times are ISO 8601 in UTC with six fractional digits and ``Z``, whatever the microseconds.
 """
 
+import asyncio
 import base64
 import hashlib
+import logging
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+
+logger = logging.getLogger(__name__)
 
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
 POSITION: Final = "X-Log-Position"
 LARGEST_ID: Final = 2**63 - 1
+
+STALLED: Final = 60.0
+"""Seconds after which a reader who takes nothing is let go."""
 
 
 def moment_text(value: datetime) -> str:
@@ -104,7 +112,8 @@ class Lines(Response):
     """A list of any length, one JSON object a line, in memory one chunk at a time.
 
     When something fails midway the connection breaks off without the end of the body, so
-    that nobody takes what came for the whole.
+    that nobody takes what came for the whole. When its reader leaves or takes nothing any
+    more, the rest is not made.
     """
 
     def __init__(
@@ -129,7 +138,7 @@ class Lines(Response):
         )
         del self.headers["content-length"]
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send line after line; only the head of it for HEAD."""
         async with self.resources:
             await send(
@@ -140,9 +149,35 @@ class Lines(Response):
                 }
             )
             if scope["method"] != "HEAD":
-                async for chunk in self.chunks:
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                left = asyncio.create_task(gone(receive))
+                try:
+                    async for chunk in self.chunks:
+                        await pass_on(send, chunk)
+                        if left.done():
+                            raise ClientDisconnect
+                finally:
+                    left.cancel()
             await send({"type": "http.response.body", "body": b""})
+
+
+async def pass_on(send: Send, chunk: bytes) -> None:
+    """Send a part of an answer that goes on.
+
+    Raises:
+        ClientDisconnect: its reader takes nothing.
+    """
+    try:
+        async with asyncio.timeout(STALLED):
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    except TimeoutError:
+        logger.warning("an answer ends: its reader takes nothing")
+        raise ClientDisconnect from None
+
+
+async def gone(receive: Receive) -> None:
+    """Return when the reader of an answer has left."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def lines(values: Iterable[Any]) -> bytes:

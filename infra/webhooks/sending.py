@@ -194,7 +194,7 @@ _FAILURES: Final = (
     httpcore.NetworkError,
     httpcore.TimeoutException,
     httpcore.ProtocolError,
-    OSError,  # what TLS has to say after the handshake, such as that it wants a certificate
+    OSError,  # of TLS after the handshake, which the library passes on as it is
 )
 
 
@@ -245,12 +245,10 @@ def _broken(error: Exception, status: int | None) -> str:
             return "the target cannot be connected to in time"
         case httpcore.ConnectError() if isinstance(_root(error), ssl.SSLCertVerificationError):
             return "the certificate of the target cannot be trusted"
-        case httpcore.ConnectError() if isinstance(_root(error), ssl.SSLError):
+        case _ if isinstance(_root(error), ssl.SSLError):
             return "the target does not speak TLS as it should"
         case httpcore.ConnectError():
             return "the target cannot be connected to"
-        case ssl.SSLError():
-            return "the target broke TLS off; it may want a certificate of ours, and there is none"
         case httpcore.ProtocolError():
             return "the target does not speak HTTP as it should"
         case _:

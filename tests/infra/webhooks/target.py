@@ -1,6 +1,7 @@
 """A real HTTP server that webhooks are delivered to, and answers as it is told."""
 
 import json
+import os
 import queue
 import socket
 import ssl
@@ -51,6 +52,7 @@ class Reply:
     Attributes:
         waits: is waited for before.
         raw: sent instead of an answer in HTTP.
+        bare: the same, beneath the encryption.
     """
 
     status: int = 204
@@ -58,6 +60,7 @@ class Reply:
     body: bytes = b""
     waits: threading.Event | None = None
     raw: bytes | None = None
+    bare: bytes | None = None
 
 
 OK = Reply()
@@ -118,6 +121,10 @@ def target(
             if reply.waits is not None:
                 reply.waits.wait(PATIENCE)
             try:
+                if reply.bare is not None:
+                    os.write(self.connection.fileno(), reply.bare)
+                    self.close_connection = True
+                    return
                 if reply.raw is not None:
                     self.wfile.write(reply.raw)
                     self.close_connection = True
