@@ -317,7 +317,8 @@ def members(remote: str, keys: str, to: Installation, count: int, end: int) -> f
             time.sleep(0.02)
     began, first = next(t for t in times if t[1] >= end * 0.1)
     ended, last = times[-1]
-    return (last - first) / max(ended - began, 1e-9)
+    # Of little data all may be there at the first look.
+    return max(last - first, 1) / max(ended - began, 1e-3)
 
 
 def read_so_far(watch: psycopg.Connection) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import structlog
 
 from tests.benchmarks.main import main
 
@@ -19,6 +20,8 @@ def run(
     capsys: pytest.CaptureFixture[str],
 ) -> Run:
     """Runs one suite and returns the names of its figures."""
+    # A test before this one may have left lines of the log to standard output.
+    structlog.reset_defaults()
     monkeypatch.setenv("DATABASE_URL", server)
     monkeypatch.setenv("GRADELOG_HOME", str(tmp_path))
 
