@@ -22,6 +22,7 @@ from consumers.kafka.clients import ClientSettings, client
 from consumers.kafka.kafka_python_settings import common
 from consumers.kafka.settings import BATCH, LARGEST_MESSAGE
 from consumers.messages import REACHED, topic_names
+from consumers.relay import MARK_EVERY
 from domain.submissions.application import Submissions
 from infra.feed import make_feeding
 from infra.kafka.broker import EmbeddedKafka
@@ -152,18 +153,23 @@ def whole(message: Message) -> int:
     )
 
 
-def relay(dsn: str, to: Installation, events: int) -> float:
-    """Events a second, from the start of a relay until the last is stored and saved."""
+def relay(dsn: str, to: Installation, events: int, *, marks: bool = False) -> float:
+    """Events a second, from the start of a relay until the last is stored and saved.
+
+    ``marks``: go on until every partition has been told how far the relay is.
+    """
     with psycopg.connect(dsn, autocommit=True) as db:
         db.execute("UPDATE gradelog.relay SET position = 0")
         db.execute("TRUNCATE gradelog.relay_topics, gradelog.relay_partitions")
     stop = threading.Event()
     made = make_relay(to, dsn)
-    thread = threading.Thread(target=made.run, args=(stop,))
+    thread = threading.Thread(target=made.run, args=(stop,), daemon=True)
     begin = time.perf_counter()
     thread.start()
     wait_until(dsn, RELAYED, events)
     seconds = time.perf_counter() - begin
+    if marks:
+        time.sleep(4 * MARK_EVERY)
     stop.set()
     thread.join()
     return events / seconds
@@ -239,7 +245,7 @@ def of_read_models(
 ) -> Iterator[Figure]:
     """The gradebook of the same events: from the log, and from the topics elsewhere."""
     to = make()
-    relay(dsn, to, events)
+    relay(dsn, to, events, marks=True)
     base = "gradebook from the log"
     log = Figure(base, "events/s", note=f"{events:,} events of {COURSES} courses")
     fed = Figure("gradebook from Kafka, one member", "events/s", "0.6 x", baseline=base)
@@ -266,7 +272,7 @@ def from_log(dsn: str, end: int) -> float:
         db.execute("DELETE FROM gradelog.read_models WHERE name = 'gradebook'")
     stop = threading.Event()
     runner = Runner(lambda: connect(dsn), PostgresLogReader(Vault(dsn)), [Gradebook])
-    thread = threading.Thread(target=runner.run, args=(stop,))
+    thread = threading.Thread(target=runner.run, args=(stop,), daemon=True)
     begin = time.perf_counter()
     thread.start()
     while not runner.active or min(runner.active.values()) < end:
@@ -282,7 +288,7 @@ def from_kafka(remote: str, to: Installation, end: int) -> float:
     feeding = make_feeding(to, remote, [Gradebook])
     feeding.prepare()
     stop = threading.Event()
-    thread = threading.Thread(target=feeding.run, args=(stop,))
+    thread = threading.Thread(target=feeding.run, args=(stop,), daemon=True)
     begin = time.perf_counter()
     thread.start()
     wait_until(remote, FED, end)
