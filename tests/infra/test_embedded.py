@@ -16,6 +16,7 @@ import psycopg
 import pytest
 
 from infra import embedded
+from infra.alive import serves
 from infra.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from infra.service_account import Account, can_enter, can_run, programs_for, service_account
 
@@ -282,10 +283,10 @@ def test_a_server_that_takes_the_place_of_its_shell_is_seen_all_the_time(tmp_pat
     data = tmp_path / "data"
     with subprocess.Popen(["/bin/sh", script, data]) as restless:
         try:
-            assert all(embedded._serves(restless.pid, data) for _ in range(5_000))
+            assert all(serves(restless.pid, str(data)) for _ in range(5_000))
         finally:
             restless.kill()
-    assert not embedded._serves(restless.pid, data)
+    assert not serves(restless.pid, str(data))
 
 
 def test_a_forked_child_does_not_stop_the_server(home: Path, open_place: Path) -> None:

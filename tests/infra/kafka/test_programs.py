@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.alive import serves
 from infra.kafka import libraries, node, process, programs
 from infra.kafka.broker import EmbeddedKafka
 from infra.kafka.launch import EmbeddedKafkaError
@@ -222,13 +223,13 @@ def test_a_server_has_no_parent_and_is_known_by_its_word(tmp_path: Path) -> None
     pid = process.noted(tmp_path)
     assert pid is not None
     try:
-        assert process.serves(pid, "600")
-        assert not process.serves(pid, "60")
+        assert serves(pid, "600")
+        assert not serves(pid, "60")
         parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
         assert int(parent) != os.getpid()
     finally:
         os.kill(pid, signal.SIGKILL)
-    eventually(lambda: not process.serves(pid, "600"))
+    eventually(lambda: not serves(pid, "600"))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to others")
