@@ -12,7 +12,8 @@ from typing import Final, Generic, TypeVar
 T = TypeVar("T")
 
 KEPT: Final = 20_000
-"""Most messages that wait for a gap to close."""
+KEPT_BYTES: Final = 32 * 1024 * 1024
+"""Most that waits for a gap to close: messages, and bytes of them."""
 
 
 class GapError(Exception):
@@ -26,31 +27,33 @@ class Chain(Generic[T]):
         position: everything of the partition up to here was taken.
     """
 
-    __slots__ = ("_kept", "_limit", "_read", "position")
+    __slots__ = ("_bytes", "_kept", "_limit", "_order", "_read", "position")
 
     def __init__(self, position: int = 0, next_offset: int = 0, *, limit: int = KEPT) -> None:
         """Begin after a position, with the message at an offset."""
         self.position = position
         self._read = next_offset
         self._limit = limit
-        # By position. A mark at the position of an event comes after the event; the offset
-        # makes all others comparable.
-        self._kept: list[tuple[int, int, int, T]] = []
+        # By where they lead and what they follow, which a repeat has in common with the first.
+        # A mark at the position of an event follows it.
+        self._kept: dict[tuple[int, int], tuple[int, int, T]] = {}
+        self._order: list[tuple[int, int]] = []
+        self._bytes = 0
 
     @property
     def next_offset(self) -> int:
         """Where to begin after a restart: everything before was taken or is a repeat."""
         if self._kept:
-            return min(offset for _, _, offset, _ in self._kept)
+            return min(offset for offset, _, _ in self._kept.values())
         return self._read
 
     @property
     def missing(self) -> tuple[int, int] | None:
         """What the kept ones wait for: something after the first position and up to the second."""
-        return (self.position, self._kept[0][1]) if self._kept else None
+        return (self.position, self._order[0][1]) if self._order else None
 
     def take(
-        self, offset: int, previous: int, position: int, item: T
+        self, offset: int, previous: int, position: int, item: T, size: int = 0
     ) -> list[tuple[int, int, T]] | None:
         """Read the next message; return what is to be applied now, in order; None if nothing.
 
@@ -59,6 +62,7 @@ class Chain(Generic[T]):
             previous: the position that must have been reached before it.
             position: the position that is reached with it.
             item: what it holds.
+            size: its bytes.
 
         Returns:
             positions, offsets and items.
@@ -70,7 +74,7 @@ class Chain(Generic[T]):
             self._read = offset + 1
             return None
         if previous > self.position:
-            self._keep(offset, previous, position, item)
+            self._keep((position, previous), (offset, size, item))
             return None
         self._read = offset + 1
         self.position = position
@@ -82,22 +86,31 @@ class Chain(Generic[T]):
         """Read a message that has no place in the log."""
         self._read = offset + 1
 
-    def _keep(self, offset: int, previous: int, position: int, item: T) -> None:
-        if len(self._kept) >= self._limit:
-            raise GapError(
-                f"something after position {self.position} and up to {self._kept[0][1]} is"
-                f" missing, and did not come with {self._limit} further messages"
-            )
+    def _keep(self, place: tuple[int, int], kept: tuple[int, int, T]) -> None:
+        offset, size, _ = kept
+        before = self._kept.get(place)
+        if before is None:
+            if len(self._kept) >= self._limit or (self._kept and self._bytes + size > KEPT_BYTES):
+                raise GapError(
+                    f"something after position {self.position} and up to {self._order[0][1]} is"
+                    f" missing, and did not come with {len(self._kept)} further messages"
+                )
+            heapq.heappush(self._order, place)
+        else:
+            # Of two marks the later may promise more; of two events one is as good as the other.
+            self._bytes -= before[1]
         self._read = offset + 1
-        heapq.heappush(self._kept, (position, previous, offset, item))
+        self._kept[place] = kept
+        self._bytes += size
 
     def _released(self) -> list[tuple[int, int, T]]:
         released = []
-        while self._kept and (
-            self._kept[0][0] <= self.position or self._kept[0][1] <= self.position
-        ):
-            position, _, offset, item = heapq.heappop(self._kept)
-            if position > self.position:
-                self.position = position
-                released.append((position, offset, item))
+        order = self._order
+        while order and (order[0][0] <= self.position or order[0][1] <= self.position):
+            place = heapq.heappop(order)
+            offset, size, item = self._kept.pop(place)
+            self._bytes -= size
+            if place[0] > self.position:
+                self.position = place[0]
+                released.append((place[0], offset, item))
         return released

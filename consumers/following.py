@@ -18,6 +18,7 @@ from uuid import UUID
 import psycopg
 import structlog
 from psycopg import Connection
+from psycopg.pq import TransactionStatus
 
 from consumers.chain import Chain, GapError
 from consumers.followed import Fault, Figures, Followed, PartitionState
@@ -34,7 +35,14 @@ from consumers.messages import (
     BadMessageError,
     Reached,
 )
-from consumers.offsets import Offsets, OffsetsMovedError
+from consumers.offsets import Offsets, OffsetsHeldError, OffsetsMovedError
+from consumers.reader_database import (
+    FIRST_PAUSE,
+    LONGEST_PAUSE,
+    DatabaseGoneError,
+    ReaderDatabase,
+    is_conflict,
+)
 from consumers.reading import read_step
 from consumers.steps import Entry, Item, Step
 from consumers.watch import Watch
@@ -49,8 +57,12 @@ MAX_BATCH_BYTES: Final = 16 * 1024 * 1024
 POLL: Final = 0.2
 """Seconds to wait for messages, and at most until it is seen that the reader shall stop."""
 
-FIRST_PAUSE: Final = 0.1
-LONGEST_PAUSE: Final = 2.0
+FEW: Final = 8
+"""One in so many of a batch: when fewer came, there is no more to wait for."""
+
+CONFLICTS: Final = 5
+"""How often a step is written again at once because somebody else was in the way."""
+
 FIRST_RETRY: Final = 5.0
 LONGEST_RETRY: Final = 60.0
 """Seconds until a partition that was stopped is tried again."""
@@ -67,11 +79,6 @@ LONGEST_ERROR: Final = 1000
 _EXPECTED: Final = (BadMessageError, UnknownEventTypeError, GapError)
 """Errors that say everything; where in the code they arose is of no interest."""
 
-# Server errors that come with the connection ones and yet speak of what was to be written: a
-# value is too large for an index, a statement takes too long.
-_PROGRAM_LIMIT: Final = "54"
-_CANCELED: Final = "57014"
-
 Apply = Callable[[Connection[Row], Sequence[Recorded], Mapping[Partition, int]], None]
 """Writes what events mean, inside the transaction that also moves the partitions.
 
@@ -84,8 +91,8 @@ OnPoison = Callable[[Connection[Row], Recorded, Message, Exception], bool]
 OnCaughtUp = Callable[[Connection[Row]], None]
 
 
-class DatabaseGoneError(Exception):
-    """There is no connection to the database at the moment."""
+class NotWrittenError(Exception):
+    """What an ``apply`` did was undone by the server, and it did not say so."""
 
 
 class Following:
@@ -126,7 +133,7 @@ class Following:
             on_caught_up: called, outside of a transaction, when all that there was is applied.
         """
         self._client = client
-        self._connect = connect
+        self._database = ReaderDatabase(connect)
         self.group = group
         self._topics = frozenset(topics.values())
         self._offsets = offsets
@@ -138,9 +145,9 @@ class Following:
         self._on_poison = on_poison
         self._on_caught_up = on_caught_up
         self._consumer: Consumer | None = None
-        self._db: Connection[Row] | None = None
-        self._connect_at, self._connect_pause = 0.0, FIRST_PAUSE
+        self._stopping = threading.Event()
         self._followed: dict[Partition, Followed] = {}
+        self._here: Mapping[Partition, Followed] = {}
         self._faults: dict[Partition, Fault] = {}
         self._changed: set[Partition] = set()
         self._failure: Exception | None = None
@@ -151,9 +158,14 @@ class Following:
         self._watch = Watch(client, self._topics, lambda: list(self._followed))
         self.retry_after = FIRST_RETRY
         self.figures = Figures()
-        self.error: str | None = None
+        self._trouble: str | None = None
 
     # --- for those who look after it --------------------------------------------------------
+
+    @property
+    def error(self) -> str | None:
+        """What is wrong with this member; None if nothing is."""
+        return self._trouble or self._watch.error
 
     @property
     def positions(self) -> dict[Partition, int]:
@@ -184,6 +196,7 @@ class Following:
 
     def run(self, stop: threading.Event) -> None:
         """Follow until ``stop`` is set, whatever happens to Kafka or the database."""
+        self._stopping = stop
         pause = FIRST_PAUSE
         with self._watch:
             while not stop.is_set():
@@ -196,7 +209,7 @@ class Following:
                     # A defect, or an operator's mistake. What it is about may come right
                     # again; a reader that has gone never does.
                     logger.exception("following stumbled")
-                    self.error = message_of(error)
+                    self._trouble = message_of(error)
                 if time.monotonic() - began > LONGEST_PAUSE:
                     pause = FIRST_PAUSE
                 stop.wait(pause)
@@ -220,12 +233,13 @@ class Following:
             self._drop_database()
 
     def _turn(self, consumer: Consumer) -> None:
-        if self._database() is None:
-            # Without a database nothing is taken, but a member that does not poll is dead.
-            consumer.pause(consumer.assignment())
-            self._poll(consumer, FIRST_PAUSE, limit=1)
-            return
         try:
+            self._database.open()
+            if not self._database.is_there:
+                # Nothing is taken, but a member that does not poll is dead.
+                consumer.pause(consumer.assignment())
+                self._poll(consumer, FIRST_PAUSE, limit=1)
+                return
             self._look_around(consumer)
             messages = self._collect(consumer)
             if messages:
@@ -234,19 +248,32 @@ class Following:
                 self._read_at = time.monotonic()
             else:
                 self._rest()
-        except DatabaseGoneError:
-            self._drop_database()
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        except (DatabaseGoneError, OffsetsHeldError) as error:
+            self._lost(error)
+        except psycopg.Error as error:
+            operational = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+            if not operational and not self._database.is_lost_by(error):
+                raise
             self._lost(error)
         if time.monotonic() >= self._tell_at:
             self._tell_group(consumer)
 
     def _rest(self) -> None:
         """Nothing came: perhaps there is nothing more."""
-        if not self._moved or self._on_caught_up is None or not self._is_caught_up():
+        tell = self._on_caught_up if self._moved and self._followed else None
+        if tell is None and self._trouble is None:
             return
-        self._on_caught_up(self._connected())
-        self._moved = False
+        if self._followed and not self._is_caught_up():
+            return
+        self._is_well()
+        if tell is not None:
+            tell(self._connected())
+            self._moved = False
+
+    def _is_well(self) -> None:
+        self._database.is_well()
+        if self._missing_since is None:
+            self._trouble = None
 
     def _is_caught_up(self) -> bool:
         if not self._followed or self._faults:
@@ -259,36 +286,20 @@ class Following:
 
     # --- the database -----------------------------------------------------------------------
 
-    def _database(self) -> Connection[Row] | None:
-        """The connection; opened again, not too often, when it is gone."""
-        if self._db is not None or time.monotonic() < self._connect_at:
-            return self._db
-        try:
-            self._db = self._connect()
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            self._lost(error)
-            return None
-        return self._db
-
     def _connected(self) -> Connection[Row]:
-        if self._db is None:
-            raise DatabaseGoneError
-        return self._db
+        return self._database.connection()
 
     def _lost(self, error: Exception) -> None:
         self.figures.reconnects += 1
-        self._tell("the database is lost", error)
-        self._connect_at = time.monotonic() + self._connect_pause
-        self._connect_pause = min(self._connect_pause * 2, LONGEST_PAUSE)
-        self._drop_database()
+        is_held = isinstance(error, OffsetsHeldError)
+        self._tell("another member holds a partition" if is_held else "the database is lost", error)
+        self._followed.clear()
+        self._database.lose()
 
     def _drop_database(self) -> None:
         """Forget the connection, and with it all that was read and is not written."""
         self._followed.clear()
-        if self._db is not None:
-            with suppress(psycopg.Error):
-                self._db.close()
-            self._db = None
+        self._database.close()
 
     # --- partitions come and go -------------------------------------------------------------
 
@@ -297,7 +308,7 @@ class Following:
         try:
             for partition in partitions:
                 self._faults.pop(partition, None)
-            if self._db is None:
+            if not self._database.is_there:
                 return dict.fromkeys(partitions)  # loaded and sought later
             return self._load(partitions)
         except Exception as error:  # noqa: BLE001 - raised where it is not the library's affair
@@ -329,8 +340,6 @@ class Following:
             if anew:
                 logger.warning("topic was made anew", topic=partition.topic, n=partition.number)
         self._moved, self._read_at = True, time.monotonic()
-        if self._missing_since is None:
-            self.error = None
         return begins
 
     def _reload(self, consumer: Consumer, partitions: Collection[Partition]) -> None:
@@ -356,7 +365,6 @@ class Following:
         wanted = {*missing, *due, *anew, *self._moved_elsewhere(now)}
         if wanted:
             self._reload(consumer, wanted)
-            self._connect_pause = FIRST_PAUSE
         for followed in self._followed.values():
             if followed.chain.missing is None:
                 followed.gap_since = None
@@ -394,7 +402,7 @@ class Following:
         began = time.perf_counter()
         collected = list(self._poll(consumer, POLL, limit=self._batch))
         size = sum(len(message.value or b"") for message in collected)
-        while collected and len(collected) < self._batch and size < MAX_BATCH_BYTES:
+        while self._batch // FEW < len(collected) < self._batch and size < MAX_BATCH_BYTES:
             more = self._poll(consumer, 0, limit=self._batch - len(collected))
             if self._changed:
                 collected = [m for m in collected if m.partition not in self._changed]
@@ -416,7 +424,9 @@ class Following:
             self._begin_anew(consumer, error.partitions)
             return ()
         except UnknownTopicError as error:
+            # It is raised at once, and again until the topic is there.
             self._topic_is_missing(error)
+            self._stopping.wait(POLL)
             return ()
         if self._failure is not None:
             failure, self._failure = self._failure, None
@@ -452,6 +462,7 @@ class Following:
         """Carry out what these messages say."""
         began = time.perf_counter()
         here = {p: f for p, f in self._followed.items() if not self._is_stopped(p)}
+        self._here = here
         step, gaps = read_step(messages, here, self._wanted)
         read = time.perf_counter()
         self.figures.parsing += read - began
@@ -475,13 +486,11 @@ class Following:
     def _carry_out(self, step: Step) -> None:
         """Write a step; on a failure write what comes before the event at fault."""
         try:
-            self._write(step)
+            self._write_past_conflicts(step)
         except OffsetsMovedError:
-            self.figures.fenced += 1
-            logger.warning("partitions were moved by somebody else", n=len(step.after))
             self._moved_by_others(step.after)
         except Exception as error:
-            if not self._is_of_the_step(error):
+            if isinstance(error, OffsetsHeldError) or self._database.is_lost_by(error):
                 raise
             if len(step.entries) > 1:
                 for half in step.halves():
@@ -492,24 +501,44 @@ class Following:
                 raise
 
     def _still_ours(self, step: Step) -> Step:
-        """A part of a step without what was taken away or stopped by the parts before it."""
+        """A part of a step without what was taken away or stopped by the parts before it.
+
+        What was taken away and given back meanwhile has a new chain, which reads the rest of
+        the step by itself.
+        """
         return step.without(
             {
                 partition
                 for partition, standing in step.before.items()
                 if self._is_stopped(partition)
                 or (followed := self._followed.get(partition)) is None
+                or followed is not self._here.get(partition)
                 or followed.standing != standing
             }
         )
 
+    def _write_past_conflicts(self, step: Step) -> None:
+        for left in reversed(range(CONFLICTS)):
+            try:
+                self._write(step)
+            except psycopg.Error as error:
+                if not left or not is_conflict(error) or self._database.is_lost_by(error):
+                    raise
+            else:
+                return
+
     def _write(self, step: Step) -> None:
-        if step.after == step.before:
+        if not step.entries and step.after == step.before:
             return
         db = self._connected()
+        is_done = False
         with db.transaction():
             self._offsets.move(db, step.before, step.after)
             self._handle(db, step)
+            check_transaction(db)
+            is_done = True
+        if not is_done:
+            raise NotWrittenError("the transaction was rolled back by psycopg.Rollback")
         self._written(step)
 
     def _handle(self, db: Connection[Row], step: Step) -> None:
@@ -534,34 +563,39 @@ class Following:
             if self._faults and entry.partition in self._faults:
                 del self._faults[entry.partition]
         self._moved = True
+        self._is_well()
 
     def _at_fault(self, step: Step, entry: Entry, error: Exception) -> None:
         """One message is at fault: somebody takes care of it, or its partition stops."""
-        on_poison = self._on_poison
-        if isinstance(entry.item, Recorded) and on_poison is not None:
-            db = self._connected()
-            with db.transaction() as transaction:
-                self._offsets.move(db, step.before, step.after)
-                cared_for = on_poison(db, entry.item, entry.message, error)
-                if cared_for:
-                    self._apply(db, (), step.positions())
-                else:
-                    raise psycopg.Rollback(transaction)
-            if cared_for:
-                self._written(step)
+        if isinstance(entry.item, Recorded) and self._on_poison is not None:
+            try:
+                if self._is_cared_for(step, entry, error):
+                    self._written(step)
+                    return
+            except OffsetsMovedError:
+                self._moved_by_others(step.after)
                 return
+            except Exception as another:
+                if isinstance(another, OffsetsHeldError) or self._database.is_lost_by(another):
+                    raise
+                logger.exception("a message cannot be put aside")
         self._stop(entry.partition, error)
 
-    def _is_of_the_step(self, error: Exception) -> bool:
-        """Whether what was to be written is at fault, and not the database or the connection."""
-        if isinstance(error, DatabaseGoneError) or self._db is None or self._db.closed:
-            return False
-        if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
-            state = error.sqlstate or ""
-            return state.startswith(_PROGRAM_LIMIT) or state == _CANCELED
-        return True
+    def _is_cared_for(self, step: Step, entry: Entry, error: Exception) -> bool:
+        assert isinstance(entry.item, Recorded)
+        assert self._on_poison is not None
+        db = self._connected()
+        with db.transaction() as transaction:
+            self._offsets.move(db, step.before, step.after)
+            if not self._on_poison(db, entry.item, entry.message, error):
+                raise psycopg.Rollback(transaction)
+            self._apply(db, (), step.positions())
+            return True
+        return False
 
     def _moved_by_others(self, partitions: Collection[Partition]) -> None:
+        self.figures.fenced += 1
+        logger.warning("partitions were moved by somebody else", n=len(partitions))
         consumer = self._consumer
         if consumer is None:
             return
@@ -579,8 +613,22 @@ class Following:
             self._to_tell.clear()
 
     def _tell(self, what: str, error: Exception) -> None:
-        self.error = f"{what}: {message_of(error)}"
+        self._trouble = f"{what}: {message_of(error)}"
         logger.warning(what, group=self.group, error=message_of(error))
+
+
+def check_transaction(db: Connection[Row]) -> None:
+    """Make sure that what was written will stay, before it is committed.
+
+    Raises:
+        NotWrittenError: a statement failed, and whoever ran it went on. The server would
+            answer a commit with a rollback, which is no error.
+    """
+    if db.info.transaction_status != TransactionStatus.INTRANS:
+        raise NotWrittenError(
+            "an error of the database was passed over, which undoes the transaction: what may"
+            " fail belongs in a block of its own, `with db.transaction():`"
+        )
 
 
 def _is_anew(followed: UUID | None, found: UUID | None) -> bool:

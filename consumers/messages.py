@@ -32,6 +32,8 @@ COURSES: Final = "courses"
 PEOPLE: Final = "people"
 """Topics, after the prefix."""
 
+LAST_POSITION: Final = 2**63 - 1
+
 _PROVENANCE: Final = {
     "actor": "ce_actor",
     "on_behalf_of": "ce_onbehalfof",
@@ -203,6 +205,8 @@ def parse_wanted(
     try:
         type_ = headers["ce_type"]
         position = int(headers["ce_position"])
+        if not 0 <= position <= LAST_POSITION:
+            raise BadMessageError("there is no such position")
         if type_ == _REACHED:
             return _reached(position, headers, message.value or b"")
         if position > after and (wanted is None or type_ in wanted):
@@ -213,7 +217,7 @@ def parse_wanted(
         if error.args and str(error.args[0]) in (*_REQUIRED, "content-type"):
             raise BadMessageError(f"the header {error.args[0]} is missing") from None
         raise BadMessageError(f"the field {error.args[0]} is missing") from None
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, ArithmeticError) as error:
         raise BadMessageError(f"{type(error).__name__}: {error}") from None
 
 
@@ -221,9 +225,10 @@ def place_in_log(message: Message) -> tuple[int, int] | None:
     """``previous`` and ``position`` of a message that may be unreadable otherwise."""
     headers = dict(message.headers)
     try:
-        return int(headers["ce_previous"]), int(headers["ce_position"])
-    except (KeyError, ValueError):
+        previous, position = int(headers["ce_previous"]), int(headers["ce_position"])
+    except (KeyError, ValueError, TypeError):
         return None
+    return (previous, position) if 0 <= previous <= position <= LAST_POSITION else None
 
 
 def _event(type_: bytes, position: int, headers: Mapping[str, bytes], value: bytes) -> Positioned:

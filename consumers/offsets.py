@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from psycopg import Connection, sql
+from psycopg import Connection, errors, sql
 
 from consumers.kafka.client import Partition
 from projections.read_model import Row
@@ -67,6 +67,10 @@ class OffsetsMovedError(Exception):
     """Somebody else has moved a partition meanwhile; nothing may be written."""
 
 
+class OffsetsHeldError(Exception):
+    """Somebody else is moving a partition, and does not come to an end."""
+
+
 class Standing(NamedTuple):
     """Where a partition stands.
 
@@ -115,6 +119,8 @@ class Offsets:
 
         Raises:
             OffsetsMovedError: one of them does not stand as ``before`` says.
+            OffsetsHeldError: the lock on one was not there within the connection's
+                ``lock_timeout``.
         """
         # Sorted, because the order of rows in the table is nobody's promise.
         touched = sorted(after)
@@ -127,7 +133,10 @@ class Offsets:
             self.subscription,
             self.subscription,
         )
-        moved = db.execute(self._statement(_MOVE), arguments, prepare=True).rowcount
+        try:
+            moved = db.execute(self._statement(_MOVE), arguments, prepare=True).rowcount
+        except errors.LockNotAvailable as error:
+            raise OffsetsHeldError("its lock was waited for in vain") from error
         if moved != len(touched):
             raise OffsetsMovedError
 

@@ -56,7 +56,7 @@ def _link(
     entries: list[Entry],
 ) -> None:
     """Take a message into the chain of its partition; note what is next now."""
-    partition = message.partition
+    partition, size = message.partition, len(message.value or b"")
     try:
         found = parse_wanted(message, wanted, after=chain.position)
     except (BadMessageError, UnknownEventTypeError) as error:
@@ -67,11 +67,13 @@ def _link(
             entries.append(Entry(chain.position, partition, message.offset, item, message))
             return
         previous, position = place
-        taken = chain.take(message.offset, previous, position, (item, message))
+        taken = chain.take(message.offset, previous, position, (item, message), size)
     else:
         if isinstance(found, Positioned):
             previous, recorded = found
-            taken = chain.take(message.offset, previous, recorded.position, (recorded, message))
+            taken = chain.take(
+                message.offset, previous, recorded.position, (recorded, message), size
+            )
         elif isinstance(found, Reached) and found.position <= chain.position:
             # It leads nowhere new, but may say of more that it is graded.
             chain.step_over(message.offset)

@@ -18,6 +18,11 @@ logger = structlog.get_logger(__name__)
 
 EVERY: Final = 3.0
 LONGEST: Final = 30.0
+SOONEST: Final = 0.25
+"""Seconds between two looks, at least, however often one is asked for."""
+
+STALE: Final = 15.0
+"""Seconds after which an end that was seen says nothing any more."""
 
 
 class Watch:
@@ -31,7 +36,7 @@ class Watch:
         *,
         every: float = EVERY,
     ) -> None:
-        """Make a watch, which looks once it is entered.
+        """Make a watch, which looks once it is entered; ``error`` says why it cannot.
 
         Args:
             client: makes connections.
@@ -47,18 +52,19 @@ class Watch:
         self._ends: Mapping[Partition, int] = {}
         self._began = 0.0
         self._looks = 0
+        self.error: str | None = None
         self._wake, self._looked = threading.Event(), threading.Event()
-        self._stopped = False
+        self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        self._stopped = False
+        self._stopped.clear()
         self._thread = threading.Thread(target=self._run, name="watch over topics", daemon=True)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stopped = True
+        self._stopped.set()
         self._wake.set()
         if self._thread is not None:
             self._thread.join(1.0)  # it may wait for a broker; it does not hold up anybody
@@ -81,7 +87,7 @@ class Watch:
 
     def ends(self) -> Mapping[Partition, int]:
         """The offset of the next message of each partition, where it is known."""
-        return self._ends
+        return self._ends if time.monotonic() - self._began < STALE else {}
 
     def ends_since(self, moment: float) -> Mapping[Partition, int] | None:
         """The same if it was found after a moment (monotonic); else None, and it is looked at."""
@@ -98,7 +104,7 @@ class Watch:
         admin: Admin | None = None
         consumer: Consumer | None = None
         pause = self._every
-        while not self._stopped:
+        while not self._stopped.is_set():
             began = time.monotonic()
             try:
                 admin = admin or self._client.admin()
@@ -112,9 +118,10 @@ class Watch:
                 if wanted:
                     self._ends = dict(consumer.end_offsets(wanted))
                     self._began = began
-                pause = self._every
+                pause, self.error = self._every, None
             except KafkaError as error:
                 logger.warning("topics cannot be looked at", error=str(error))
+                self.error = f"topics cannot be looked at: {error}"
                 _close(admin, consumer)
                 admin = consumer = None
                 pause = min(pause * 2, LONGEST)
@@ -123,6 +130,7 @@ class Watch:
                 _close(admin, consumer)
                 admin = consumer = None
                 pause = LONGEST
+            self._stopped.wait(SOONEST)
             self._wake.wait(pause)
             self._wake.clear()
         _close(admin, consumer)

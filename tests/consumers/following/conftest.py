@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from structlog.testing import capture_logs
 
-from consumers.following import Following
+from consumers.following import Apply, Following
 from consumers.kafka.client import Client
 from consumers.kafka.clients import ClientSettings, client
 from consumers.offsets import Offsets
@@ -41,8 +41,8 @@ class Place:
             db.execute("CREATE TABLE seen (n bigserial, position bigint, member text)")
             db.execute("CREATE TABLE parked (position bigint, value bytea, error text)")
 
-    def connect(self) -> psycopg.Connection[Any]:
-        return psycopg.connect(self.dsn, autocommit=True)
+    def connect(self, options: str = "") -> psycopg.Connection[Any]:
+        return psycopg.connect(self.dsn, autocommit=True, options=options)
 
     def rows(self, statement: Any) -> list[Any]:
         with self.connect() as db:
@@ -63,11 +63,13 @@ class Place:
         group: str = "readers",
         offsets: Offsets | None = None,
         before: Callable[[Sequence[Recorded]], None] = lambda _: None,
+        apply: Apply | None = None,
+        options: str = "",
         **more: Any,
     ) -> "Member":
         """A member of the group that writes down what it is told; it runs."""
 
-        def apply(db: psycopg.Connection[Any], events: Sequence[Recorded], _: object) -> None:
+        def note(db: psycopg.Connection[Any], events: Sequence[Recorded], _: object) -> None:
             assert [e.position for e in events] == sorted({e.position for e in events})
             with db.cursor() as cursor:
                 cursor.executemany(
@@ -78,11 +80,11 @@ class Place:
 
         following = Following(
             self.broker,
-            self.connect,
+            lambda: self.connect(options),
             group=f"{self.publisher.names['courses']}.{group}",
             topics=self.publisher.names,
             offsets=offsets or Offsets("readers"),
-            apply=apply,
+            apply=apply or note,
             **more,
         )
         member = Member(following)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumers.chain import Chain, GapError
+from consumers.chain import KEPT_BYTES, Chain, GapError
 
 
 @dataclass(frozen=True)
@@ -112,14 +112,45 @@ def test_nothing_is_taken_and_the_offset_stays_while_something_is_missing() -> N
 
 
 def test_a_gap_that_does_not_close_is_an_error_and_never_passed_over() -> None:
-    one, _, three = links([2, 2, 2])
+    one, _, three, four, five = links([2, 2, 2, 2, 2])
     chain: Chain[Link] = Chain(limit=2)
     take(chain, 0, one)
     take(chain, 1, three)
-    take(chain, 2, three)
+    take(chain, 2, four)
     with pytest.raises(GapError, match="after position 2 and up to 4 is missing"):
-        chain.take(3, three.previous, three.position, three)
+        chain.take(3, five.previous, five.position, five)
     assert (chain.position, chain.next_offset) == (2, 1)
+
+
+def test_what_waits_for_a_gap_is_bounded_in_bytes() -> None:
+    one, _, three, four = links([2, 2, 2, 2])
+    chain: Chain[Link] = Chain()
+    take(chain, 0, one)
+    # One message may be larger than all bounds; it waits alone.
+    assert chain.take(1, three.previous, three.position, three, 2 * KEPT_BYTES) is None
+    with pytest.raises(GapError):
+        chain.take(2, four.previous, four.position, four, 1)
+
+
+def test_repeats_of_what_waits_take_no_room() -> None:
+    one, two, three, four = links([2, 2, 2, 2])
+    chain: Chain[Link] = Chain(limit=2)
+    take(chain, 0, one)
+    for offset in range(1, 101, 2):
+        take(chain, offset, three)
+        take(chain, offset + 1, four)
+    assert take(chain, 101, two) == [two, three, four]
+    assert (chain.position, chain.next_offset, chain.missing) == (8, 102, None)
+
+
+def test_of_marks_that_wait_at_one_place_the_last_counts() -> None:
+    one, two = links([2, 2])
+    first, last = Link(4, 9, mark=True), Link(4, 9, mark=False)
+    chain: Chain[Link] = Chain()
+    take(chain, 0, one)
+    take(chain, 1, first)
+    take(chain, 2, last)
+    assert take(chain, 3, two) == [two, last]
 
 
 def test_a_mark_counts_only_when_what_it_speaks_of_has_come() -> None:

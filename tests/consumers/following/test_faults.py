@@ -1,8 +1,10 @@
 """What cannot be read or applied stops its partition, or is taken care of; others go on."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
+import psycopg
 import pytest
 
 from consumers.kafka.client import Message
@@ -143,3 +145,95 @@ def test_who_does_not_take_care_leaves_nothing_behind(place: Place, publisher: P
     wait_until(lambda: member.error_of(there) is not None)
     assert place.seen() == [1, 2, 3, 4]
     assert place.rows("SELECT 1 FROM parked") == []
+
+
+def test_a_position_that_cannot_be_is_no_event(place: Place, publisher: Publisher) -> None:
+    events = passed(20, courses=1)
+    there, _ = publisher.place(events[0].event)
+    publisher.publish(events[:10])
+    name = [("ce_type", b"grades.CoursePassedFirstTime"), ("ce_previous", b"10")]
+    publisher.raw(there, b"{}", [*name, ("ce_position", str(2**63).encode())])
+    publisher.publish(events[10:])
+    place.member(on_bad=park)
+    wait_until(lambda: place.seen() == list(range(1, 21)))
+    assert place.rows("SELECT count(*) FROM parked") == [(1,)]
+
+
+def test_who_passes_over_an_error_of_the_database_is_told(
+    place: Place, publisher: Publisher
+) -> None:
+    events = passed(10, courses=1)
+    there, _ = publisher.place(events[0].event)
+    publisher.publish(events)
+
+    def apply(db: psycopg.Connection[Any], events: Sequence[Recorded], _: object) -> None:
+        for recorded in events:
+            db.execute("INSERT INTO seen (position) VALUES (%s)", (recorded.position,))
+            if recorded.position == 6:
+                with suppress(psycopg.errors.DivisionByZero):
+                    db.execute("SELECT 1 / 0")
+
+    member = place.member(apply=apply)
+    wait_until(lambda: "was passed over" in (member.error_of(there) or ""))
+    assert place.seen() == [1, 2, 3, 4, 5]
+
+
+def test_who_rolls_back_is_told(place: Place, publisher: Publisher) -> None:
+    events = passed(10, courses=1)
+    there, _ = publisher.place(events[0].event)
+    publisher.publish(events)
+
+    def before(events: Sequence[Recorded]) -> None:
+        if any(recorded.position == 6 for recorded in events):
+            raise psycopg.Rollback
+
+    member = place.member(before=before)
+    wait_until(lambda: "rolled back" in (member.error_of(there) or ""))
+    assert place.seen() == [1, 2, 3, 4, 5]
+
+
+def test_who_gives_way_to_another_transaction_tries_again_at_once(
+    place: Place, publisher: Publisher
+) -> None:
+    publisher.publish(passed(10, courses=1))
+    tries: list[int] = []
+
+    def before(events: Sequence[Recorded]) -> None:
+        tries.append(len(events))
+        if len(tries) < 3:
+            raise psycopg.errors.DeadlockDetected("deadlock detected")
+
+    member = place.member(before=before)
+    wait_until(lambda: place.seen() == list(range(1, 11)))
+    assert tries[0] == tries[1] == tries[2]
+    assert member.following.figures.reconnects == 0
+
+
+def test_what_another_connection_of_the_function_says_is_an_error_of_the_function(
+    place: Place, publisher: Publisher
+) -> None:
+    events = passed(3, courses=1)
+    there, _ = publisher.place(events[0].event)
+    publisher.publish(events)
+
+    def before(_: Sequence[Recorded]) -> None:
+        psycopg.connect("host=127.0.0.1 port=1 connect_timeout=1").close()
+
+    member = place.member(before=before)
+    wait_until(lambda: "OperationalError" in (member.error_of(there) or ""))
+    assert member.following.figures.reconnects == 0
+    assert member.following.error is None
+
+
+def test_a_member_that_holds_a_partition_without_end_is_named(
+    place: Place, publisher: Publisher
+) -> None:
+    publisher.publish(passed(3, courses=1))
+    member = place.member(options="-c lock_timeout=100ms")
+    wait_until(lambda: place.seen() == [1, 2, 3])
+    with place.connect() as other, other.transaction():
+        other.execute("SELECT 1 FROM gradelog.kafka_offsets FOR UPDATE")
+        publisher.publish(passed(3, after=3, courses=1))
+        wait_until(lambda: "another member holds" in (member.following.error or ""))
+    wait_until(lambda: place.seen() == [1, 2, 3, 4, 5, 6])
+    wait_until(lambda: member.following.error is None)

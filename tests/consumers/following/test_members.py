@@ -1,7 +1,7 @@
 """Members come, go and come back from the dead: nothing is lost and nothing counts twice."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import psycopg
@@ -9,6 +9,7 @@ import pytest
 
 from consumers.kafka.client import Partition
 from consumers.offsets import Offsets, Standing
+from domain.events import Recorded
 from projections.read_model import Row
 from tests.consumers.following.conftest import Place
 from tests.consumers.following.publisher import Publisher, passed
@@ -83,6 +84,43 @@ def test_two_who_read_the_same_at_the_same_time_apply_it_once(
     all_of(place, 1000)
     for member in members:
         member.until(lambda f: max(f.positions.values(), default=0) == 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class OvertakenOffsets(Offsets):
+    """Like a member beside whom another one goes through the same step, one event ahead."""
+
+    place: Place | None = None
+    overtaken: threading.Event = field(default_factory=threading.Event)
+
+    def move(
+        self,
+        db: psycopg.Connection[Row],
+        before: Mapping[Partition, Standing],
+        after: Mapping[Partition, Standing],
+    ) -> None:
+        if max(s.position for s in after.values()) == 1 and not self.overtaken.is_set():
+            assert self.place is not None
+            with self.place.connect() as other, other.transaction():
+                Offsets.move(self, other, before, after)
+                other.execute("INSERT INTO seen (position, member) VALUES (1, 'other')")
+            self.overtaken.set()
+        Offsets.move(self, db, before, after)
+
+
+def test_who_is_overtaken_within_a_step_leaves_its_rest_to_what_is_read_anew(
+    place: Place, publisher: Publisher
+) -> None:
+    def before(events: Sequence[Recorded]) -> None:
+        if len(events) > 1:
+            raise ValueError("they go one by one")
+
+    publisher.publish(passed(6, courses=1))
+    offsets = OvertakenOffsets("readers", place=place)
+    member = place.member(before=before, offsets=offsets)
+    member.until(lambda f: f.figures.fenced > 0)
+    publisher.publish(passed(6, after=6, courses=1))
+    all_of(place, 12)
 
 
 @pytest.mark.fault
