@@ -128,7 +128,7 @@ def table(figures: Sequence[Figure], machine: dict[str, object]) -> Table:
             figure.name + (f" ({figure.note})" if figure.note else ""),
             f"{shown(figure.median)} [{shown(min(figure.samples))} .. {shown(max(figure.samples))}]",
             figure.unit,
-            f"{times:.1f} x" if times else "",
+            f"{times:.2f} x" if times else "",
             figure.target,
             {True: "yes", False: "no", None: ""}[figure.reached],
         )
