@@ -45,6 +45,14 @@ SELECT position, stream_id, version, type, data, metadata, event_id, recorded_at
 FROM gradelog.events WHERE stream_id = ANY (%b::uuid[]) AND type = ANY (%b::text[])
 ORDER BY stream_id, version
 """
+PROGRESS: Final = """
+SELECT coalesce(r.position, h.head), greatest(h.head - r.position, 0),
+    CASE WHEN r.expires_at > clock_timestamp() THEN r.holder END, r.error
+FROM gradelog.openedx_relay r, (SELECT coalesce(max(position), 0) AS head FROM gradelog.events) AS h
+WHERE %b OR r.epoch > 0 OR r.error IS NOT NULL
+"""
+"""How far the event bus is written; no row where there is none and never was."""
+
 SHOWN: Final = (UserRegistered, UserProfileChanged, UserActivationChanged)
 
 
@@ -204,9 +212,11 @@ def openedx_inlets(settings: Settings, registry: "Registry") -> list[Inlet]:
     from consumers.openedx.reading import decoder  # noqa: PLC0415
     from consumers.openedx.signals import READ  # noqa: PLC0415
 
-    read = {topic for type_, topic in topics(settings).items() if type_ in READ}
-    decode = decoder(registry)
+    read: dict[str, set[str]] = {}
+    for type_, topic in topics(settings).items():
+        if type_ in READ:
+            read.setdefault(topic, set()).add(type_)
     return [
-        Inlet(kind=f"openedx.{topic}", topic=topic, decode=decode, ours=False)
-        for topic in sorted(read)
+        Inlet(kind=f"openedx.{topic}", topic=topic, decode=decoder(registry, taken), ours=False)
+        for topic, taken in sorted(read.items())
     ]

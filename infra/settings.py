@@ -41,7 +41,14 @@ OF_EVERYBODY: Final = {
 }
 """Fields whose variables are known under these names everywhere, and so have no prefix."""
 
-SECRET_FIELDS: Final = ("database_url", "keys_url", "jwt_secret", "master_key", "kafka_password")
+SECRET_FIELDS: Final = (
+    "database_url",
+    "keys_url",
+    "jwt_secret",
+    "master_key",
+    "kafka_password",
+    "schema_registry_url",
+)
 """Fields that may also be given as the name of a file, by a variable that ends in ``_FILE``."""
 
 MASK: Final = "********"

@@ -1,8 +1,12 @@
 """Messages of the event bus that change who learns and teaches here: to requests."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from datetime import datetime
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from fastavro.types import Schema
 
 from consumers.inbound.requests import (
     CarryOut,
@@ -19,7 +23,6 @@ from consumers.openedx.registry import Registry, RegistryError
 from consumers.openedx.signals import (
     ENROLLED,
     ENROLLMENT_CHANGED,
-    READ,
     ROLE_ADDED,
     ROLE_REMOVED,
     UNENROLLED,
@@ -28,61 +31,117 @@ from consumers.openedx.signals import (
 from domain.application import Done
 from domain.errors import UnavailableError
 from domain.events import Provenance
+from domain.learners import fields
 from domain.learners.errors import UserNotFoundError
 
 VIA: Final = "openedx"
 
-Perform = Callable[[Commands, Mapping[str, Any], Once, Provenance], Awaitable[Done[Any]]]
+ASK_AGAIN: Final = 1.0
+"""Seconds until the registry is asked again for a schema that it did not tell."""
 
 
-def decoder(registry: Registry) -> Decoder:
-    """Reads the messages of topics of the event bus; other types than ours are passed over.
+class _Told(NamedTuple):
+    """What a message says, and when that happened, if it says so."""
 
-    What a message says is read when it is carried out: its schema may have to be fetched.
+    record: Mapping[str, Any]
+    at: datetime | None
+
+
+Perform = Callable[[Commands, _Told, Once, Provenance], Awaitable[Done[Any]]]
+
+
+def decoder(registry: Registry, taken: Collection[str]) -> Decoder:
+    """Reads the messages of a topic that is said to carry these types.
+
+    All others are passed over, those too that another topic carries: who may write to one
+    need not be allowed what the other is for. What a message says is read when it is carried
+    out: its schema may have to be fetched.
     """
+    schemas = _Schemas(registry)
 
     def read(message: Message) -> Request | None:
-        headers = _headers(message)
-        type_ = headers.get("ce_type", "")
-        if type_ not in READ:
+        type_ = _header(message, "ce_type")
+        if type_ is None or type_ not in taken:
             return None
-        if headers.get("content-type", "") != AVRO.decode():
+        # Senders differ in which of these they write, and the frame tells more than they do.
+        content_type = _header(message, "content-type") or _header(message, "ce_datacontenttype")
+        if content_type not in {None, AVRO.decode()}:
             raise RejectedError("undecodable", f"the header content-type is not {AVRO.decode()}")
         try:
             framed = open_frame(message.value)
         except FrameError as error:
             raise RejectedError("undecodable", str(error)) from None
         return Request(
-            id=checked_id(headers.get("ce_id"), "id"),
-            source=checked_id(headers.get("ce_source"), "source"),
+            id=checked_id(_header(message, "ce_id"), "id"),
+            source=checked_id(_header(message, "ce_source"), "source"),
             type=type_,
             about=repr(message.key),
             content=framed.body,
-            carry_out=_carrying(type_, framed, registry),
+            carry_out=_carrying(type_, framed, schemas, _moment(_header(message, "ce_time"))),
             via=VIA,
         )
 
     return read
 
 
-def _headers(message: Message) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for name, raw in message.headers:
-        if name in found:
-            raise RejectedError("undecodable", f"the header {name} is there twice")
-        try:
-            found[name] = (raw or b"").decode()
-        except UnicodeDecodeError:
-            raise RejectedError("undecodable", f"the header {name} is not UTF-8") from None
-    return found
+class _Schemas:
+    """The schemas of those who write; one question to the registry, whoever waits for it.
+
+    For the tasks of one event loop.
+    """
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._asked: dict[int, asyncio.Task[Schema]] = {}
+
+    async def find(self, id_: int) -> Schema:
+        """The schema with a number.
+
+        Raises:
+            RegistryError: there is none, or it cannot be had at the moment.
+        """
+        known = self._registry.knows(id_)
+        if known is not None:
+            return known
+        asked = self._asked.get(id_)
+        if asked is None:
+            asked = asyncio.create_task(asyncio.to_thread(self._registry.schema, id_))
+            self._asked[id_] = asked
+            asked.add_done_callback(partial(self._answered, id_))
+        return await asyncio.shield(asked)
+
+    def _answered(self, id_: int, asked: asyncio.Task[Schema]) -> None:
+        failed = not asked.cancelled() and asked.exception() is not None
+        # A registry that is away would be asked by a thousand messages, each of its own.
+        asyncio.get_running_loop().call_later(
+            ASK_AGAIN if failed else 0.0, self._asked.pop, id_, None
+        )
 
 
-def _carrying(type_: str, framed: Framed, registry: Registry) -> CarryOut:
+def _header(message: Message, name: str) -> str | None:
+    """A header; others may hold whatever those who trace messages write into them."""
+    found = [raw for known, raw in message.headers if known == name]
+    if not found:
+        return None
+    if len(found) > 1:
+        raise RejectedError("undecodable", f"the header {name} is there twice")
+    try:
+        return (found[0] or b"").decode()
+    except UnicodeDecodeError:
+        raise RejectedError("undecodable", f"the header {name} is not UTF-8") from None
+
+
+def _moment(text: str | None) -> datetime | None:
+    try:
+        return None if text is None else fields.moment(text)
+    except fields.BadValueError:
+        return None
+
+
+def _carrying(type_: str, framed: Framed, schemas: _Schemas, at: datetime | None) -> CarryOut:
     async def carry_out(commands: Commands, once: Once, provenance: Provenance) -> Done[Any]:
-        schema = registry.knows(framed.schema_id)
         try:
-            if schema is None:
-                schema = await asyncio.to_thread(registry.schema, framed.schema_id)
+            schema = await schemas.find(framed.schema_id)
             record = decode(framed.body, schema, value_of(type_).schema)
         except RegistryError as error:
             if error.passing:
@@ -90,47 +149,38 @@ def _carrying(type_: str, framed: Framed, registry: Registry) -> CarryOut:
             raise RejectedError("undecodable", str(error)) from None
         except FrameError as error:
             raise RejectedError("undecodable", str(error)) from None
-        return await _PERFORM[type_](commands, record, once, provenance)
+        return await _PERFORM[type_](commands, _Told(record, at), once, provenance)
 
     return carry_out
 
 
 async def _enrollment(
-    commands: Commands, record: Mapping[str, Any], once: Once, provenance: Provenance
+    commands: Commands,
+    told: _Told,
+    once: Once,
+    provenance: Provenance,
+    *,
+    ends: bool = False,
 ) -> Done[Any]:
-    given = record["enrollment"]
+    given = told.record["enrollment"]
     username = await _known(commands, given["user"], once, provenance)
     return await commands.learners.set_enrollment(
         username,
         given["course"]["course_key"],
         given["mode"] or None,
-        given["is_active"],
+        given["is_active"] and not ends,
         user_id=given["user"]["id"],
         enrolled_at=given["creation_date"] or None,
-        provenance=provenance,
-        idempotency=once(),
-    )
-
-
-async def _unenrollment(
-    commands: Commands, record: Mapping[str, Any], once: Once, provenance: Provenance
-) -> Done[Any]:
-    given = record["enrollment"]
-    username = await _known(commands, given["user"], once, provenance)
-    return await commands.learners.set_enrollment(
-        username,
-        given["course"]["course_key"],
-        is_active=False,
-        user_id=given["user"]["id"],
+        unenrolled_at=told.at,
         provenance=provenance,
         idempotency=once(),
     )
 
 
 async def _role_added(
-    commands: Commands, record: Mapping[str, Any], once: Once, provenance: Provenance
+    commands: Commands, told: _Told, once: Once, provenance: Provenance
 ) -> Done[Any]:
-    given = record["course_access_role_data"]
+    given = told.record["course_access_role_data"]
     username = await _known(commands, given["user"], once, provenance)
     return await commands.learners.grant_role(
         username, given["role"], **_where(given), provenance=provenance, idempotency=once()
@@ -138,9 +188,9 @@ async def _role_added(
 
 
 async def _role_removed(
-    commands: Commands, record: Mapping[str, Any], once: Once, provenance: Provenance
+    commands: Commands, told: _Told, once: Once, provenance: Provenance
 ) -> Done[Any]:
-    given = record["course_access_role_data"]
+    given = told.record["course_access_role_data"]
     username = await _known(commands, given["user"], once, provenance)
     return await commands.learners.revoke_role(
         username, given["role"], **_where(given), provenance=provenance, idempotency=once()
@@ -170,8 +220,8 @@ async def _known(
         await commands.learners.register_user(
             username,
             user_id=user["id"],
-            email=pii["email"] or None,
-            full_name=pii["name"] or None,
+            email=_usable(fields.email, pii["email"]),
+            full_name=_usable(fields.full_name, pii["name"]),
             is_active=user["is_active"],
             provenance=provenance,
             idempotency=once("user"),
@@ -179,10 +229,18 @@ async def _known(
     return username
 
 
+def _usable(rule: Callable[[str], str], text: str) -> str | None:
+    """A text, unless it is refused here: an enrolment must not fail for an odd name."""
+    try:
+        return rule(text) or None
+    except fields.BadValueError:
+        return None
+
+
 _PERFORM: Final[Mapping[str, Perform]] = {
     ENROLLED: _enrollment,
     ENROLLMENT_CHANGED: _enrollment,
-    UNENROLLED: _unenrollment,
+    UNENROLLED: partial(_enrollment, ends=True),
     ROLE_ADDED: _role_added,
     ROLE_REMOVED: _role_removed,
 }

@@ -2,7 +2,7 @@
 
 import threading
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -10,8 +10,13 @@ import orjson
 from fastavro import parse_schema
 from fastavro.types import Schema
 
+T = TypeVar("T")
+
 CONTENT_TYPE: Final = "application/vnd.schemaregistry.v1+json"
-TIMEOUT: Final = 10.0
+TIMEOUT: Final = 5.0
+"""Seconds for one question, and half of that to connect: a lease must outlast it."""
+
+NO_SUCH_SCHEMA: Final = 40403
 
 
 class RegistryError(Exception):
@@ -33,11 +38,11 @@ class Registry:
 
         Args:
             url: of the registry; a name and a password in it are used.
-            timeout: seconds for one question.
+            timeout: seconds that an answer may take.
         """
         self._client = httpx.Client(
             base_url=url.rstrip("/") + "/",
-            timeout=timeout,
+            timeout=httpx.Timeout(timeout, connect=timeout / 2),
             headers={"Accept": CONTENT_TYPE, "Content-Type": CONTENT_TYPE},
         )
         self._ids: dict[tuple[str, str], int] = {}
@@ -67,10 +72,9 @@ class Registry:
         """
         known = self._ids.get((subject, schema))
         if known is None:
-            answer = self._ask(
-                "POST", f"subjects/{quote(subject, safe='')}/versions", {"schema": schema}
-            )
-            known = self._ids[subject, schema] = int(answer["id"])
+            path = f"subjects/{quote(subject, safe='')}/versions"
+            known = self._ask("POST", path, "id", int, {"schema": schema})
+            self._ids[subject, schema] = known
         return known
 
     def knows(self, id_: int) -> Schema | None:
@@ -85,17 +89,19 @@ class Registry:
         """
         known = self._schemas.get(id_)
         if known is None:
-            answer = self._ask("GET", f"schemas/ids/{id_}")
-            if answer.get("schemaType", "AVRO") != "AVRO":
-                raise RegistryError(f"the schema {id_} is not one of Avro", passing=False)
+            text = self._ask("GET", f"schemas/ids/{id_}", "schema", str)
             try:
-                known = parse_schema(orjson.loads(answer["schema"]))
+                # What is told of schemas that are not Avro is no JSON, or no schema of Avro.
+                known = parse_schema(orjson.loads(text))
             except Exception as error:
-                raise RegistryError(f"the schema {id_} is none: {error}", passing=False) from error
+                raise RegistryError(
+                    f"the schema {id_} is none of Avro: {error}", passing=False
+                ) from error
             self._schemas[id_] = known
         return known
 
-    def _ask(self, method: str, path: str, body: object = None) -> Any:
+    def _ask(self, method: str, path: str, member: str, kind: type[T], body: object = None) -> T:
+        """One member of the answer to a question."""
         try:
             with self._guard:
                 answer = self._client.request(
@@ -105,13 +111,20 @@ class Registry:
             raise RegistryError(
                 f"the schema registry does not answer: {type(error).__name__}", passing=True
             ) from error
-        if answer.status_code != httpx.codes.OK:
-            told = answer.text[:300]
-            passing = answer.status_code >= 500 or answer.status_code in {401, 403, 408, 429}
-            raise RegistryError(
-                f"the schema registry says {answer.status_code}: {told}", passing=passing
-            )
         try:
-            return orjson.loads(answer.content)
-        except orjson.JSONDecodeError as error:
-            raise RegistryError("the schema registry answers nonsense", passing=True) from error
+            found = orjson.loads(answer.content)
+        except orjson.JSONDecodeError:
+            found = None
+        told = found if isinstance(found, dict) else {}
+        if answer.status_code != httpx.codes.OK:
+            # Only of this a message can be at fault. Everything else is the registry, what
+            # stands before it, or our settings.
+            unknown = told.get("error_code") == NO_SUCH_SCHEMA
+            raise RegistryError(
+                f"the schema registry says {answer.status_code}: {answer.text[:300]}",
+                passing=not unknown,
+            )
+        value = told.get(member)
+        if not isinstance(value, kind):
+            raise RegistryError("the schema registry answers nonsense", passing=True)
+        return value

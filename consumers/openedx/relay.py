@@ -2,7 +2,8 @@
 
 It follows the log by itself, with a position of its own: the event bus may be away for a day
 while the relay to our own topics goes on. A crash or a second process repeat signals with
-the same id and leave none out.
+the same id and leave none out. A signal that cannot be made or sent holds up those after it,
+and says so: nothing is left out in silence.
 """
 
 import os
@@ -10,7 +11,6 @@ import secrets
 import socket
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from typing import Final, Protocol
@@ -19,12 +19,13 @@ import psycopg
 import structlog
 from psycopg import Connection
 
-from consumers.kafka.client import Client, KafkaError, Partition, Producer
-from consumers.messages import partition_of
-from consumers.openedx.encoding import encode
+from consumers.kafka.client import Client, KafkaError
+from consumers.openedx.encoding import Encoded, encode
 from consumers.openedx.registry import Registry, RegistryError
+from consumers.openedx.sending import Sending
 from consumers.openedx.store import LeaseLostError, OpenEdxStore
 from consumers.openedx.translating import TYPES, Facts, signals_of
+from consumers.relay_publisher import StuckError
 from domain.events import Recorded
 from projections.log import LogReader
 from projections.read_model import Row
@@ -35,12 +36,11 @@ LIFETIME: Final = 10.0
 """Seconds that the lease of a process that died keeps others waiting."""
 
 BATCH: Final = 1000
-MOST_ON_THEIR_WAY: Final = 10_000
 SAVE_WITHIN: Final = 1.0
 IDLE: Final = 0.25
+SHORTEST_PAUSE: Final = 0.002
 FIRST_RETRY: Final = 0.5
 LONGEST_RETRY: Final = 15.0
-WIND_UP: Final = 3.0
 
 
 class Gatherer(Protocol):
@@ -93,8 +93,6 @@ class OpenEdxRelay:
         self._batch = batch
         self._host = socket.gethostname()
         self.holder = f"{self._host}:{os.getpid()}:{secrets.token_hex(4)}"
-        self.written = 0
-        """Signals that are stored, repeats included."""
 
     def run(self, stop: threading.Event) -> None:
         """Work or stand by until ``stop`` is set, whatever happens to the others."""
@@ -113,6 +111,8 @@ class OpenEdxRelay:
                 LeaseLostError,
             ) as error:
                 logger.warning("the event bus is not written to", error=_told(error))
+            except StuckError as error:
+                logger.error("the event bus stands still", error=_told(error))  # noqa: TRY400
             except Exception:
                 logger.exception("writing to the event bus stumbled")
             if time.monotonic() - began > 2 * LONGEST_RETRY:
@@ -123,44 +123,25 @@ class OpenEdxRelay:
     def _stand_by(self, db: Connection[Row], stop: threading.Event) -> None:
         store = OpenEdxStore(db, holder=self.holder, lifetime=self._lifetime)
         while not stop.is_set():
-            if not store.acquire():
+            if not store.is_free():
                 stop.wait(min(1.0, self._lifetime / 4))
                 continue
             try:
-                self._work(db, store, stop)
+                # Whoever cannot reach the topics leaves the lease to somebody who can.
+                counts = self._partitions()
+                if not store.acquire():
+                    continue
+                try:
+                    self._work(db, store, counts, stop)
+                finally:
+                    with suppress(psycopg.Error):
+                        store.release()
+            except LeaseLostError:
+                raise
             except Exception as error:
                 with suppress(psycopg.Error):
                     store.note(_told(error))
                 raise
-            finally:
-                with suppress(psycopg.Error):
-                    store.release()
-
-    def _work(self, db: Connection[Row], store: OpenEdxStore, stop: threading.Event) -> None:
-        counts = self._partitions()
-        with closing(self._client.producer()) as producer:
-            work = _Work(producer, store, save_within=min(SAVE_WITHIN, self._lifetime / 4))
-            position = store.position
-            logger.info("the event bus is written to", position=position)
-            while not stop.is_set():
-                work.tick()
-                if len(work) > MOST_ON_THEIR_WAY:
-                    stop.wait(0.01)
-                    continue
-                found = self._reader.read(db, after=position, limit=self._batch, types=TYPES)
-                if not len(found):
-                    stop.wait(IDLE)
-                    continue
-                self._send(db, work, found.events, counts, stop)
-                if stop.is_set():
-                    break
-                position = found.end
-                work.reached(position)
-            with suppress(KafkaError):
-                producer.flush(WIND_UP)
-                work.tick()
-            work.save()
-            self.written += work.stored
 
     def _partitions(self) -> dict[str, int]:
         """How many partitions the topics have. They belong to the event bus: none is made."""
@@ -170,83 +151,102 @@ class OpenEdxRelay:
             raise KafkaError(f"there is no topic {', '.join(missing)}")
         return {name: topic.partitions for name, topic in found.items()}
 
+    def _work(
+        self,
+        db: Connection[Row],
+        store: OpenEdxStore,
+        counts: Mapping[str, int],
+        stop: threading.Event,
+    ) -> None:
+        logger.info("the event bus is written to", position=store.position)
+        with closing(self._client.producer()) as producer:
+            work = Sending(producer, store, save_within=min(SAVE_WITHIN, self._lifetime / 4))
+            try:
+                self._follow(db, work, counts, stop)
+            except LeaseLostError:
+                # What is not stored yet is for somebody else to send.
+                producer.close(0.0)
+                raise
+            except Exception:
+                # Else all that was sent before it would be sent again with every new try.
+                with suppress(Exception):
+                    work.wind_up()
+                raise
+            work.wind_up()
+
+    def _follow(
+        self,
+        db: Connection[Row],
+        work: Sending,
+        counts: Mapping[str, int],
+        stop: threading.Event,
+    ) -> None:
+        position = work.position
+        while not stop.is_set():
+            found = self._reader.read(db, after=position, limit=self._batch, types=TYPES)
+            if found.events:
+                self._send(db, work, found.events, counts, stop)
+                if stop.is_set():
+                    return
+            position = found.end
+            work.reached(position)
+            work.tick(caught_up=not len(found))
+            if not len(found):
+                stop.wait(IDLE)
+
     def _send(
         self,
         db: Connection[Row],
-        work: "_Work",
+        work: Sending,
         events: Sequence[Recorded],
         counts: Mapping[str, int],
         stop: threading.Event,
     ) -> None:
-        if not events:
-            return
         facts = self._gatherer.gather(db, events)
-        wanted = self._topics.keys()
         for recorded in events:
-            for signal in signals_of(recorded, facts, wanted, pii=self._pii):
-                topic = self._topics[signal.type]
-                message = encode(
-                    signal,
-                    recorded,
-                    topic=topic,
-                    registry=self._registry,
-                    source=self._source,
-                    host=self._host,
-                )
-                work.producer.send(
-                    Partition(topic, partition_of(message.key, counts[topic])),
-                    key=message.key,
-                    value=message.value,
-                    headers=message.headers,
-                    timestamp=int(recorded.recorded_at.timestamp() * 1000),
-                )
+            for topic, message in self._messages(recorded, facts):
+                work.send(topic, counts[topic], message, recorded)
+            work.reached(recorded.position)
             work.tick()
+            while work.is_full and not stop.wait(SHORTEST_PAUSE):
+                work.tick()
             if stop.is_set():
                 return
 
-
-class _Work:
-    """What was sent, how much of it is stored, and up to where that reaches in the log."""
-
-    def __init__(self, producer: Producer, store: OpenEdxStore, *, save_within: float) -> None:
-        self.producer = producer
-        self._store = store
-        self._save_within = save_within
-        self._saved_at = time.monotonic()
-        self._steps: deque[tuple[int, int]] = deque()  # messages sent, position reached
-        self._position = store.position
-        self.stored = 0
-
-    def __len__(self) -> int:
-        return self.producer.sent - self.stored
-
-    def reached(self, position: int) -> None:
-        """Everything up to here is sent."""
-        self._steps.append((self.producer.sent, position))
-
-    def tick(self) -> None:
-        """Look at what is stored and at the clock.
+    def _messages(self, recorded: Recorded, facts: Facts) -> list[tuple[str, Encoded]]:
+        """The messages of an event, with their topics.
 
         Raises:
-            DeliveryError: something was not stored.
-            LeaseLostError: somebody else may write now.
+            StuckError: one cannot be made.
+            RegistryError: a schema has no number and gets none.
         """
-        self.stored = self.producer.acknowledged()
-        while self._steps and self._steps[0][0] <= self.stored:
-            self._position = self._steps.popleft()[1]
-        if not self._store.is_ours:
-            raise LeaseLostError("the lease has run out")
-        if time.monotonic() - self._saved_at >= self._save_within:
-            self.save()
-
-    def save(self) -> None:
-        """Note how far it is."""
-        self._store.save(self._position)
-        self._saved_at = time.monotonic()
+        try:
+            return [
+                (
+                    topic,
+                    encode(
+                        signal,
+                        recorded,
+                        topic=topic,
+                        registry=self._registry,
+                        source=self._source,
+                        host=self._host,
+                    ),
+                )
+                for signal in signals_of(recorded, facts, self._topics.keys(), pii=self._pii)
+                for topic in [self._topics[signal.type]]
+            ]
+        except RegistryError:
+            raise
+        except Exception as error:
+            # Not its text: that may quote what somebody wrote.
+            raise StuckError(recorded.position, type(error).__name__) from error
 
 
 def _told(error: Exception) -> str:
     """The error in one line. The details of a server error may hold values of a row."""
+    if isinstance(error, StuckError):
+        return str(error)
     if isinstance(error, psycopg.Error) and error.diag.message_primary:
         return error.diag.message_primary
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:1000]

@@ -4,12 +4,12 @@ The schemas stand in files beside this module, as the library ``openedx-events``
 that library needs Django, so it is used in tests alone.
 """
 
+import json
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Any, Final, NamedTuple
 
-import orjson
 from fastavro import parse_schema
 from fastavro.types import Schema
 
@@ -79,15 +79,15 @@ def key_of(type_: str) -> Definition:
 
 
 def definition(schema: Mapping[str, Any]) -> Definition:
-    """A schema in the form that others give it, so that a registry knows it for the same."""
-    text = orjson.dumps(schema, option=orjson.OPT_SORT_KEYS)
-    parsed: Any = parse_schema(orjson.loads(text))
+    """A schema in the text that others give it: not every registry sees more than the text."""
+    text = json.dumps(schema, sort_keys=True)
+    parsed: Any = parse_schema(json.loads(text))
     name = parsed["name"] if isinstance(parsed, dict) and "name" in parsed else schema["type"]
-    return Definition(text.decode(), parsed, str(name))
+    return Definition(text, parsed, str(name))
 
 
 def _written(type_: str) -> dict[str, Any]:
-    found: dict[str, Any] = orjson.loads(
+    found: dict[str, Any] = json.loads(
         files(__package__).joinpath("schemas", f"{type_}.json").read_bytes()
     )
     return found

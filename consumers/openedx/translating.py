@@ -1,13 +1,12 @@
 """What an event of the log means to Open edX: which signals it is, with what in them."""
 
+import json
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
-
-import orjson
 
 from consumers.openedx.signals import (
     EXTERNAL_SCORE,
@@ -28,6 +27,12 @@ OPEN_RESPONSE: Final = "openassessment"
 
 REPORTED: Final = "inbound.scores"
 """How a score came in that a grader outside has reported."""
+
+NOTHING_SAID: Final = "<div></div>"
+"""A grader's message without words. It must be XML: the LMS refuses a score with an empty one."""
+
+LONGEST_NUMBER: Final = 18
+"""Digits of a whole number that Avro surely holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,23 +156,22 @@ def _submission(event: SubmissionCreated, recorded: Recorded, facts: Facts, *, p
 def answer_of(text: str | None) -> dict[str, list[Any]]:
     """The parts and files of an answer; what does not look like one is left out.
 
+    An answer is any JSON that a learner sends: whatever it is, this must not fail on it.
+
     Source: edx-ora2, what it stores as answer and sends with this signal.
     """
     answer = _parsed(text)
     return {
         "parts": [
-            {str(name): _text(value) for name, value in part.items()}
+            {_text(name): _text(value) for name, value in part.items()}
             for part in _list(answer, "parts")
             if isinstance(part, dict)
         ],
         "file_keys": [_text(value) for value in _list(answer, "file_keys")],
         "file_descriptions": [_text(value) for value in _list(answer, "files_descriptions")],
         "file_names": [_text(value) for value in _list(answer, "files_names")],
-        "file_sizes": [
-            value
-            for value in _list(answer, "files_sizes")
-            if isinstance(value, int) and not isinstance(value, bool)
-        ],
+        # The lists stand side by side, so none may lack what another has.
+        "file_sizes": [_size(value) for value in _list(answer, "files_sizes")],
         "file_urls": [],
     }
 
@@ -176,11 +180,13 @@ def _score(event: ScoreSet, recorded: Recorded) -> Signal:
     """The score that a grader outside has reported.
 
     There is no queue: who reported stands for its name, the id of the report for the key.
+
+    Source: Open edX LMS, what its grades and its problems do with this signal.
     """
     result = {
-        "correct": event.points_earned == event.points_possible,
+        "correct": event.points_earned >= event.points_possible,
         "score": event.points_earned,
-        "msg": "",
+        "msg": NOTHING_SAID,
     }
     return Signal(
         EXTERNAL_SCORE,
@@ -189,7 +195,7 @@ def _score(event: ScoreSet, recorded: Recorded) -> Signal:
                 "points_possible": event.points_possible,
                 "points_earned": event.points_earned,
                 "course_id": event.course_id,
-                "score_msg": orjson.dumps(result).decode(),
+                "score_msg": json.dumps(result),
                 "submission_id": event.submission_id,
                 "user_id": event.student_id,
                 "module_id": event.item_id,
@@ -210,13 +216,19 @@ def _time(moment: datetime) -> str:
 
 
 def _parsed(text: str | None) -> Mapping[str, Any]:
+    """What an answer says. It was taken as JSON in the wide sense of Python, so it is read so."""
     if text is None:
         return {}
     try:
-        found = orjson.loads(text)
-    except orjson.JSONDecodeError:
+        found = json.loads(text, parse_int=_number)
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _number(digits: str) -> int | str:
+    """A number; one that no Avro holds stays as it is written."""
+    return int(digits) if len(digits) <= LONGEST_NUMBER else digits
 
 
 def _list(answer: Mapping[str, Any], name: str) -> list[Any]:
@@ -225,4 +237,10 @@ def _list(answer: Mapping[str, Any], name: str) -> list[Any]:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
+    """As text that can be told: what learners send may hold halves of characters."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text.encode(errors="replace").decode()
+
+
+def _size(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0

@@ -537,3 +537,50 @@ def test_the_demonstration_in_development_keeps_its_secret() -> None:
     settings = in_development(Settings())
     assert settings.development
     assert jwt_secret(settings) == jwt_secret(Settings()) != DEVELOPMENT_SECRET
+
+
+# --- the event bus of Open edX ------------------------------------------------------------------
+
+PASSING = "org.openedx.learning.course.passing.status.updated.v1"
+
+
+def test_topics_of_the_event_bus_stand_by_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADELOG_EVENT_BUS_TOPICS", f'{{"{PASSING}": "grades"}}')
+    monkeypatch.setenv("GRADELOG_SCHEMA_REGISTRY_URL", "https://key:hunter2@registry.example.org")
+    settings = read_settings()
+    assert settings.event_bus_topics == {PASSING: "grades"}
+    shown = {one.name: one.value for one in effective(settings)}
+    assert shown["GRADELOG_SCHEMA_REGISTRY_URL"] == f"https://key:{MASK}@registry.example.org"
+    assert "hunter2" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("topics", "problem"),
+    [
+        ("grades", "must be a JSON object of topics by type of event"),
+        (f'{{"{PASSING[:-1]}2": "grades"}}', f"is neither written nor read; {PASSING} would be"),
+        (f'{{"{PASSING}": "my grades"}}', "'my grades' cannot be the name of a topic"),
+        (f'{{"{PASSING}": ""}}', "'' cannot be the name of a topic"),
+    ],
+)
+def test_bad_topics_of_the_event_bus_are_refused(
+    monkeypatch: pytest.MonkeyPatch, topics: str, problem: str
+) -> None:
+    monkeypatch.setenv("GRADELOG_EVENT_BUS_TOPICS", topics)
+    monkeypatch.setenv("GRADELOG_SCHEMA_REGISTRY_URL", "http://registry.example.org")
+    (told,) = problems()
+    assert told.startswith("GRADELOG_EVENT_BUS_TOPICS: ")
+    assert problem in told
+
+
+def test_an_event_bus_needs_a_registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GRADELOG_EVENT_BUS_TOPICS", f'{{"{PASSING}": "grades"}}')
+    (told,) = problems()
+    assert "GRADELOG_SCHEMA_REGISTRY_URL: must be set" in told
+    monkeypatch.setenv("GRADELOG_SCHEMA_REGISTRY_URL", "registry.example.org")
+    (told,) = problems()
+    assert "must begin with http:// or https://" in told
+    monkeypatch.delenv("GRADELOG_SCHEMA_REGISTRY_URL")
+    (tmp_path / "url").write_text("https://key:secret@registry.example.org\n")
+    monkeypatch.setenv("GRADELOG_SCHEMA_REGISTRY_URL_FILE", str(tmp_path / "url"))
+    assert read_settings().schema_registry_url == "https://key:secret@registry.example.org"

@@ -3,6 +3,9 @@
 Reads JSON from standard input and writes JSON to standard output::
 
     python official.py schemas|read|write REGISTRY
+
+Release 10.5 of ``openedx-events`` knows no lists of maps, which stand in one of the types; that
+much of a later release is added to it here.
 """
 
 import base64
@@ -37,34 +40,64 @@ def signal(type_: str) -> Any:
     return OpenEdxPublicSignal.get_signal_by_type(type_)
 
 
-def schemas(types: list[str]) -> dict[str, Any]:
-    """The Avro schema of each type; the error's text where the library refuses."""
-    from openedx_events.event_bus.avro.schema import schema_from_signal
+def lists_of_maps() -> Any:
+    """What release 10.6 brought to the library: ``parts`` of answers. Before, it refuses them."""
+    import attr
+    from openedx_events.event_bus.avro.custom_serializers import BaseCustomTypeAvroSerializer
+    from openedx_events.learning.data import ORASubmissionAnswer
 
-    found: dict[str, Any] = {}
-    for type_ in types:
-        try:
-            found[type_] = schema_from_signal(signal(type_))
-        except TypeError as error:
-            found[type_] = str(error)
-    return found
+    as_avro: Any = {"type": "array", "items": {"type": "map", "values": "string"}}
+
+    class ListOfMaps(BaseCustomTypeAvroSerializer):
+        cls = attr.fields(ORASubmissionAnswer).parts.type
+        field_type = as_avro
+
+        @staticmethod
+        def serialize(obj: Any) -> Any:
+            return obj
+
+        @staticmethod
+        def deserialize(data: Any) -> Any:
+            return data
+
+    return ListOfMaps
+
+
+def deserializer(kind: Any) -> Any:
+    """How a signal is read; one with lists of maps as later releases do."""
+    from openedx_events.event_bus.avro.deserializer import AvroSignalDeserializer
+
+    class Later(AvroSignalDeserializer):
+        def custom_type_serializers(self) -> list[Any]:
+            return [lists_of_maps()]
+
+    try:
+        return AvroSignalDeserializer(kind)
+    except TypeError:
+        return Later(kind)
+
+
+def schemas(types: list[str]) -> dict[str, str]:
+    """The Avro schema of each type, as it is registered."""
+    return {type_: deserializer(signal(type_)).schema_string() for type_ in types}
 
 
 def read(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """What ``edx-event-bus-kafka`` hands to whoever listens."""
     import attr
     from confluent_kafka.serialization import MessageField, SerializationContext
+    from edx_event_bus_kafka.internal import consumer
     from edx_event_bus_kafka.internal.config import get_schema_registry_client
-    from edx_event_bus_kafka.internal.consumer import get_deserializer
     from edx_event_bus_kafka.internal.utils import _get_metadata_from_headers
 
+    consumer.AvroSignalDeserializer = deserializer
     client = get_schema_registry_client()
     found = []
     for message in messages:
         headers = [(name, base64.b64decode(raw)) for name, raw in message["headers"]]
         metadata = _get_metadata_from_headers(headers)
         context = SerializationContext(message["topic"], MessageField.VALUE, headers)
-        data = get_deserializer(signal(metadata.event_type), client)(
+        data = consumer.get_deserializer(signal(metadata.event_type), client)(
             base64.b64decode(message["value"]), context
         )
         found.append(

@@ -21,6 +21,11 @@ class SchemaRegistry(ThreadingHTTPServer):
         self.subjects: dict[str, list[int]] = {}
         self.questions: list[str] = []
         self.broken: int | None = None
+        self.nonsense: bytes | None = None
+        self.refused: str | None = None
+        """What subjects must not have in their names."""
+        self.hold: threading.Event | None = None
+        """Keeps the next question waiting, and no other."""
         self._guard = threading.Lock()
 
     @property
@@ -48,18 +53,27 @@ class _Handler(BaseHTTPRequestHandler):
         found = re.fullmatch(r"/subjects/([^/]+)/versions", urlsplit(self.path).path)
         if found is None:
             return self._answer(404, {"error_code": 404, "message": "Not found"})
-        return self._answer(200, {"id": self.server.register(unquote(found[1]), body["schema"])})
+        refused, subject = self.server.refused, unquote(found[1])
+        if refused is not None and refused in subject:
+            return self._answer(409, {"error_code": 409, "message": "Incompatible schema"})
+        return self._answer(200, {"id": self.server.register(subject, body["schema"])})
 
     def do_GET(self) -> None:
         found = re.fullmatch(r"/schemas/ids/(\d+)", urlsplit(self.path).path)
-        if found is None or not 0 < int(found[1]) <= len(self.server.schemas):
+        if found is None:
+            return self._answer(404, {"error_code": 404, "message": "Not found"})
+        if not 0 < int(found[1]) <= len(self.server.schemas):
             return self._answer(404, {"error_code": 40403, "message": "Schema not found"})
         return self._answer(200, {"schema": json.dumps(self.server.schemas[int(found[1]) - 1])})
 
     def _answer(self, status: int, body: Any) -> None:
         self.server.questions.append(f"{self.command} {self.path}")
-        status = self.server.broken or status
-        content = json.dumps(body).encode()
+        hold, self.server.hold = self.server.hold, None
+        if hold is not None:
+            hold.wait(60)
+        if self.server.broken:
+            status, body = self.server.broken, {"error_code": self.server.broken}
+        content = self.server.nonsense or json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/vnd.schemaregistry.v1+json")
         self.send_header("Content-Length", str(len(content)))

@@ -46,11 +46,13 @@ def officially_read(messages: Sequence[Message], registry: SchemaRegistry) -> li
     return found
 
 
-def read_topic(consumer: Consumer, topic: str, count: int, partitions: int = 2) -> list[Message]:
-    """The messages of a topic, once there are so many."""
-    consumer.assign({Partition(topic, number): None for number in range(partitions)})
+def read_topic(consumer: Consumer, topic: str, partitions: int = 2) -> list[Message]:
+    """All messages that a topic holds, when nobody writes to it any more."""
+    places = [Partition(topic, number) for number in range(partitions)]
+    consumer.assign(dict.fromkeys(places))
+    held = sum(consumer.end_offsets(places).values())
     found: list[Message] = []
-    eventually(lambda: found.extend(consumer.poll(0.2, limit=1000)) or len(found) >= count)
+    eventually(lambda: len(found) >= held or found.extend(consumer.poll(0.2, limit=1000)))
     return found
 
 

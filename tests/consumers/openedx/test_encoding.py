@@ -2,6 +2,7 @@
 
 import base64
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -13,13 +14,21 @@ from consumers.openedx.translating import signals_of
 from domain.events import Provenance, Recorded
 from tests.consumers.openedx.registry_server import SchemaRegistry
 from tests.consumers.openedx.support import official, officially_read
-from tests.consumers.openedx.test_translating import AT, EVERY, FACTS, grades, score
+from tests.consumers.openedx.test_translating import (
+    AT,
+    EVERY,
+    FACTS,
+    SUBMISSION,
+    grades,
+    score,
+    submission,
+)
 
 TOPIC = "dev-grades"
 
 
 def some() -> list[tuple[Recorded, Signal]]:
-    """One of each type that the library can read."""
+    """One of each type that the library can write."""
     events = [grades(), score(Provenance(actor="/graders/lab", cause="m-1", via="inbound.scores"))]
     return [(event, s) for event in events for s in signals_of(event, FACTS, EVERY, pii=True)]
 
@@ -53,14 +62,19 @@ def test_messages_are_byte_for_byte_those_of_the_official_producer(
 
 
 def test_the_official_consumer_reads_ours(registry_server: SchemaRegistry) -> None:
+    answer = '{"parts": [{"text": "One"}], "files_names": ["n.pdf"], "files_sizes": [12]}'
+    facts = replace(FACTS, answers={SUBMISSION: answer})
+    essay = submission()
+    sent = [*some(), *((essay, s) for s in signals_of(essay, facts, EVERY, pii=True))]
+    assert {s.type for _, s in sent} == EVERY
     messages = []
     with Registry(registry_server.url) as registry:
-        for event, signal in some():
+        for event, signal in sent:
             made = encode(signal, event, topic=TOPIC, registry=registry, source="/x", host="h")
             place = Partition(TOPIC, 0)
             messages.append(Message(place, 0, made.key, made.value, made.headers, 0))
         read = officially_read(messages, registry_server)
-    for (event, signal), found in zip(some(), read, strict=True):
+    for (event, signal), found in zip(sent, read, strict=True):
         metadata = found["metadata"]
         assert metadata["event_type"] == signal.type
         assert metadata["id"] == str(id_of(signal.type, event.event_id))

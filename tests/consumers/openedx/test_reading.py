@@ -1,14 +1,18 @@
 """Enrolments and roles of the event bus, written by Open edX itself, are carried out here."""
 
 import base64
+import io
+import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from fastavro import parse_schema, schemaless_writer
 
 from consumers.kafka.client import Client, Partition
 from consumers.openedx.signals import (
@@ -17,6 +21,7 @@ from consumers.openedx.signals import (
     ROLE_ADDED,
     ROLE_REMOVED,
     UNENROLLED,
+    value_of,
 )
 from infra.inbound import inbound
 from infra.settings import Settings
@@ -38,9 +43,14 @@ class Lms:
         self._client = client
         self._topic = topic
         self._registry = registry
-        self.sent = 0
 
-    def send(self, *events: tuple[str, dict[str, Any]], times: int = 1, **headers: bytes) -> None:
+    def send(
+        self,
+        *events: tuple[str, dict[str, Any]],
+        times: int = 1,
+        more: Sequence[tuple[str, bytes]] = (),
+        **headers: bytes,
+    ) -> None:
         made = official(
             "write",
             [
@@ -54,17 +64,20 @@ class Lms:
             ],
             self._registry,
         )
+        messages = []
+        for message in made * times:
+            given = {name: base64.b64decode(raw) for name, raw in message["headers"]}
+            given |= {name.replace("__", "-"): raw for name, raw in headers.items()}
+            key, value = base64.b64decode(message["key"]), base64.b64decode(message["value"])
+            messages.append((key, value, [*given.items(), *more]))
+        self.put(*messages)
+
+    def put(self, *messages: tuple[bytes, bytes, list[tuple[str, bytes]]]) -> None:
+        """Messages as they are: key, value, headers."""
         with closing(self._client.producer()) as producer:
-            for message in made * times:
-                given = {name: base64.b64decode(raw) for name, raw in message["headers"]}
-                given |= {name.replace("__", "-"): raw for name, raw in headers.items()}
-                producer.send(
-                    Partition(self._topic, 0),
-                    key=base64.b64decode(message["key"]),
-                    value=base64.b64decode(message["value"]),
-                    headers=list(given.items()),
-                )
-                self.sent += 1
+            for key, value, headers in messages:
+                place = Partition(self._topic, 0)
+                producer.send(place, key=key, value=value, headers=headers)
             producer.flush(30)
 
 
@@ -237,6 +250,81 @@ def test_what_cannot_be_carried_out_is_parked_and_other_types_are_passed_over(
     assert "leaves out who it is" in parked[1][1]
     assert "does not fit" in parked[3][1]
     assert types(dsn)[-1] == "learners.LearnerEnrolled"
+
+
+def test_only_what_a_topic_is_for_is_read_from_it(dsn: str, settings: Settings, lms: Lms) -> None:
+    # Whoever may enrol people must not make himself staff.
+    lms.send((ROLE_ADDED, role(8, "mallory", "instructor")), (ENROLLED, enrollment(7, "ada")))
+    for_roles = {ROLE_ADDED: "elsewhere", ENROLLED: ROSTER}
+    with reading(settings.model_copy(update={"event_bus_topics": for_roles})):
+        done(dsn, 2)
+    assert types(dsn) == ["learners.UserRegistered", "learners.LearnerEnrolled"]
+    assert rows(dsn, "SELECT FROM gradelog.inbound_parked") == []
+
+
+def test_headers_of_others_are_not_looked_at(dsn: str, settings: Settings, lms: Lms) -> None:
+    # What traces messages writes bytes, and some of it twice.
+    lms.send(
+        (ENROLLED, enrollment(7, "ada")),
+        more=[("dd-pathway-ctx", b"\xff\xfe\x80"), ("baggage", b"a=1"), ("baggage", b"b=2")],
+    )
+    with reading(settings):
+        done(dsn, 1)
+    assert types(dsn) == ["learners.UserRegistered", "learners.LearnerEnrolled"]
+
+
+def test_an_odd_name_does_not_keep_anybody_out(dsn: str, settings: Settings, lms: Lms) -> None:
+    odd = enrollment(7, "ada")
+    odd["enrollment"]["user"]["pii"] |= {"name": "Ada\tL.", "email": "nowhere"}
+    lms.send((ENROLLED, odd))
+    with reading(settings):
+        done(dsn, 1)
+    assert types(dsn) == ["learners.UserRegistered", "learners.LearnerEnrolled"]
+    (known,) = fields(dsn, "learners.UserRegistered")
+    assert (known["email"], known["full_name"]) == (None, None)
+
+
+def test_whoever_leaves_was_there_before(dsn: str, settings: Settings, lms: Lms) -> None:
+    # The beginning may be older than the topic.
+    lms.send(
+        (UNENROLLED, enrollment(7, "ada", "verified", is_active=False)),
+        ce_time=b"2026-02-03T04:05:06.000007+00:00",
+    )
+    with reading(settings):
+        done(dsn, 1)
+    (came,) = fields(dsn, "learners.LearnerEnrolled")
+    (left,) = fields(dsn, "learners.LearnerUnenrolled")
+    assert came["mode"] == "verified"
+    assert datetime.fromisoformat(came["enrolled_at"]) == datetime(2026, 1, 7, 8, 9, 10, tzinfo=UTC)
+    assert datetime.fromisoformat(left["unenrolled_at"]) == datetime(
+        2026, 2, 3, 4, 5, 6, 7, tzinfo=UTC
+    )
+
+
+def test_another_version_of_a_schema_is_read(
+    dsn: str, settings: Settings, lms: Lms, registry_server: SchemaRegistry
+) -> None:
+    schema = json.loads(value_of(ENROLLED).text)
+    data = schema["fields"][0]["type"]
+    data["fields"] = [one for one in data["fields"] if one["name"] != "created_by"]
+    data["fields"].insert(0, {"name": "pathway", "type": {"type": "array", "items": "string"}})
+    schema["fields"].append({"name": "campus", "type": ["null", "string"], "default": None})
+    given = enrollment(7, "ada", pathway=["a", "b"])
+    given["enrollment"]["course"] |= {"display_name": "Physics"}
+    out = io.BytesIO()
+    schemaless_writer(out, parse_schema(schema), {**given, "campus": "north"})
+    id_ = registry_server.register("roster", json.dumps(schema))
+    # No more headers than are needed: there are older senders, too.
+    headers = [("ce_type", ENROLLED.encode()), ("ce_id", b"1"), ("ce_source", b"openedx/lms/web")]
+    lms.put((b"k", b"\0" + id_.to_bytes(4, "big") + out.getvalue(), headers))
+    lms.send((ENROLLMENT_CHANGED, enrollment(7, "ada", "verified", created_by=user(9, "prof"))))
+    with reading(settings):
+        done(dsn, 2)
+    assert types(dsn) == [
+        "learners.UserRegistered",
+        "learners.LearnerEnrolled",
+        "learners.EnrollmentModeChanged",
+    ]
 
 
 def test_messages_wait_for_the_registry(

@@ -7,7 +7,10 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from defusedxml.ElementTree import fromstring
 
+from consumers.openedx.encoding import decode, encode, open_frame
+from consumers.openedx.registry import Registry
 from consumers.openedx.signals import (
     EXTERNAL_SCORE,
     GRADE_SUMMARY,
@@ -15,6 +18,7 @@ from consumers.openedx.signals import (
     ORA_SUBMISSION,
     PASSING_STATUS,
     Signal,
+    value_of,
 )
 from consumers.openedx.translating import Facts, Person, answer_of, signals_of
 from domain.events import NOBODY, Event, Provenance, Recorded, made
@@ -23,7 +27,9 @@ from domain.grades.learner_grades import (
     GradesCalculated,
     learner_grades_stream,
 )
+from domain.submissions.fields import answer_text
 from domain.submissions.student_item import ScoreSet, SubmissionCreated
+from tests.consumers.openedx.registry_server import SchemaRegistry
 
 COURSE = "course-v1:Uni+Physics+2026"
 AT = datetime(2026, 3, 1, 12, 30, 0, 250000, tzinfo=UTC)
@@ -197,6 +203,51 @@ def test_an_open_response_is_a_submission_with_its_answer() -> None:
 
 
 @pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ({"files_sizes": [2**64 - 1, 2**63, -(2**63) - 1, 7]}, [0, 0, 0, 7]),
+        ({"files_sizes": [None, 1.5, True, "9", 10**50]}, [0, 0, 0, 0, 0]),
+    ],
+)
+def test_sizes_that_are_none_leave_the_others_in_their_places(answer: Any, told: Any) -> None:
+    assert answer_of(answer_text(answer))["file_sizes"] == told
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param("half a character: \ud83d", id="half a character"),
+        pytest.param({"\udc00": "x"}, id="half a character as name"),
+        pytest.param("\0", id="nothing"),
+        pytest.param(json.loads("[" * 400 + "]" * 400), id="deep"),
+        pytest.param(10**4000, id="long"),
+        pytest.param(2**64 - 1, id="more than Avro holds"),
+        pytest.param(1e308, id="large"),
+    ],
+)
+def test_whatever_a_learner_sends_can_be_written(
+    registry_server: SchemaRegistry, value: Any
+) -> None:
+    text = answer_text(
+        {
+            "parts": [{"text": value}, {"text": "the rest"}],
+            "file_keys": [value],
+            "files_descriptions": [value],
+            "files_names": [value],
+            "files_sizes": [value],
+        }
+    )
+    event = submission()
+    facts = replace(FACTS, answers={SUBMISSION: text})
+    (signal,) = signals_of(event, facts, EVERY, pii=True)
+    with Registry(registry_server.url) as registry:
+        made = encode(signal, event, topic="t", registry=registry, source="/x", host="h")
+    schema = value_of(ORA_SUBMISSION).schema
+    read = decode(open_frame(made.value).body, schema, schema)
+    assert read["submission"]["answer"]["parts"][1] == {"text": "the rest"}
+
+
+@pytest.mark.parametrize(
     "text", [None, "", "42", '"text"', "[]", '{"parts": 3}', '{"parts": ["x", null]}', "{"]
 )
 def test_an_answer_of_another_shape_has_no_parts(text: str | None) -> None:
@@ -212,7 +263,8 @@ def test_values_that_are_no_text_are_told_as_json() -> None:
     )
     assert found["parts"] == [{"text": "null", "n": "1"}]
     assert found["file_keys"] == ["7"]
-    assert found["file_sizes"] == []
+    assert found["file_sizes"] == [0]
+    assert answer_of('{"parts": [{"\\udc00": "x"}]}')["parts"] == [{"?": "x"}]
 
 
 def test_other_items_are_no_open_response() -> None:
@@ -223,7 +275,10 @@ def test_a_score_that_came_in_from_a_grader_is_told() -> None:
     via = Provenance(actor="/graders/lab", cause="m-1", via="inbound.scores")
     (found,) = signals_of(score(via), FACTS, EVERY, pii=False)
     told = found.record["score"]
-    assert json.loads(told.pop("score_msg")) == {"correct": False, "score": 3, "msg": ""}
+    result = json.loads(told.pop("score_msg"))
+    # The LMS takes a message for a broken one unless it is XML, which the empty text is not.
+    assert fromstring(result.pop("msg")).text is None
+    assert result == {"correct": False, "score": 3}
     assert found.type == EXTERNAL_SCORE
     assert told == {
         "points_possible": 4,
@@ -235,6 +290,14 @@ def test_a_score_that_came_in_from_a_grader_is_told() -> None:
         "queue_key": "m-1",
         "queue_name": "/graders/lab",
     }
+
+
+def test_more_points_than_there_are_is_correct() -> None:
+    via = Provenance(actor="/graders/lab", cause="m-1", via="inbound.scores")
+    event = score(via)
+    more = replace(event, event=made(ScoreSet, {**vars(event.event), "points_earned": 5}))
+    (found,) = signals_of(more, FACTS, EVERY, pii=False)
+    assert json.loads(found.record["score"]["score_msg"])["correct"] is True
 
 
 @pytest.mark.parametrize("via", ["http", "inbound.roster", None])
