@@ -54,12 +54,3 @@ class Followed:
 
     def reached(self) -> Standing:
         return Standing(self.topic_id, self.chain.next_offset, self.chain.position)
-
-
-@dataclass(slots=True)
-class Fault:
-    """Why a partition stands still, and when it is tried again."""
-
-    error: str
-    pause: float
-    retry_at: float

@@ -12,16 +12,16 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import psycopg
 import structlog
 from psycopg import Connection
-from psycopg.pq import TransactionStatus
 
-from consumers.chain import Chain, GapError
-from consumers.followed import Fault, Figures, Followed, PartitionState
+from consumers.chain import Chain
+from consumers.faults import FIRST_RETRY, message_of
+from consumers.followed import Followed, PartitionState
 from consumers.kafka.client import (
     Client,
     Consumer,
@@ -31,22 +31,17 @@ from consumers.kafka.client import (
     Partition,
     UnknownTopicError,
 )
-from consumers.messages import (
-    BadMessageError,
-    Reached,
-)
-from consumers.offsets import Offsets, OffsetsHeldError, OffsetsMovedError
+from consumers.offsets import Offsets, OffsetsHeldError
 from consumers.reader_database import (
     FIRST_PAUSE,
     LONGEST_PAUSE,
     DatabaseGoneError,
-    ReaderDatabase,
-    is_conflict,
 )
 from consumers.reading import read_step
-from consumers.steps import Entry, Item, Step
+from consumers.step_writing import Apply, OnBad, OnMarks, OnPoison, StepWriting
+from consumers.steps import Item, Step
 from consumers.watch import Watch
-from domain.events import Event, Recorded, UnknownEventTypeError
+from domain.events import Event
 from projections.bulk import collector_paused
 from projections.read_model import Row
 
@@ -60,13 +55,6 @@ POLL: Final = 0.2
 FEW: Final = 8
 """One in so many of a batch: when fewer came, there is no more to wait for."""
 
-CONFLICTS: Final = 5
-"""How often a step is written again at once because somebody else was in the way."""
-
-FIRST_RETRY: Final = 5.0
-LONGEST_RETRY: Final = 60.0
-"""Seconds until a partition that was stopped is tried again."""
-
 TELL_GROUP_EVERY: Final = 1.0
 COMPARE_EVERY: Final = 2.0
 """Seconds between two looks whether somebody else has moved a partition that is quiet."""
@@ -74,28 +62,10 @@ COMPARE_EVERY: Final = 2.0
 GAP_PATIENCE: Final = 10.0
 """Seconds that a gap may be open before it is told as an error."""
 
-LONGEST_ERROR: Final = 1000
-
-_EXPECTED: Final = (BadMessageError, UnknownEventTypeError, GapError)
-"""Errors that say everything; where in the code they arose is of no interest."""
-
-Apply = Callable[[Connection[Row], Sequence[Recorded], Mapping[Partition, int]], None]
-"""Writes what events mean, inside the transaction that also moves the partitions.
-
-Told of events in the order of the log, and up to where each touched partition is applied with
-them; called without events when only positions move."""
-
-OnMarks = Callable[[Connection[Row], Mapping[Partition, Reached]], None]
-OnBad = Callable[[Connection[Row], Message, Exception], bool]
-OnPoison = Callable[[Connection[Row], Recorded, Message, Exception], bool]
 OnCaughtUp = Callable[[Connection[Row]], None]
 
 
-class NotWrittenError(Exception):
-    """What an ``apply`` did was undone by the server, and it did not say so."""
-
-
-class Following:
+class Following(StepWriting):
     """Reads topics as one member of a group until it is told to stop."""
 
     def __init__(
@@ -113,6 +83,7 @@ class Following:
         on_bad: OnBad | None = None,
         on_poison: OnPoison | None = None,
         on_caught_up: OnCaughtUp | None = None,
+        retry_after: float = FIRST_RETRY,
     ) -> None:
         """Make a member, which joins when it runs.
 
@@ -131,24 +102,26 @@ class Following:
             on_poison: told of an event that ``apply`` fails on, in a transaction of its own;
                 if it says True, the event is taken care of. Otherwise its partition stops there.
             on_caught_up: called, outside of a transaction, when all that there was is applied.
+            retry_after: seconds until a partition that was stopped is tried again; each
+                further time takes twice as long, up to a minute.
         """
+        super().__init__(
+            connect,
+            offsets=offsets,
+            apply=apply,
+            on_marks=on_marks,
+            on_bad=on_bad,
+            on_poison=on_poison,
+            retry_after=retry_after,
+        )
         self._client = client
-        self._database = ReaderDatabase(connect)
         self.group = group
         self._topics = frozenset(topics.values())
-        self._offsets = offsets
-        self._apply = apply
         self._wanted = None if types is None else frozenset(t.TOPIC.encode() for t in types)
         self._batch = batch
-        self._on_marks = on_marks
-        self._on_bad = on_bad
-        self._on_poison = on_poison
         self._on_caught_up = on_caught_up
         self._consumer: Consumer | None = None
         self._stopping = threading.Event()
-        self._followed: dict[Partition, Followed] = {}
-        self._here: Mapping[Partition, Followed] = {}
-        self._faults: dict[Partition, Fault] = {}
         self._changed: set[Partition] = set()
         self._failure: Exception | None = None
         self._to_tell: dict[Partition, int] = {}
@@ -156,8 +129,6 @@ class Following:
         self._moved, self._read_at = True, 0.0
         self._missing_since: int | None = None
         self._watch = Watch(client, self._topics, lambda: list(self._followed))
-        self.retry_after = FIRST_RETRY
-        self.figures = Figures()
         self._trouble: str | None = None
 
     # --- for those who look after it --------------------------------------------------------
@@ -184,9 +155,9 @@ class Following:
         return found
 
     def _error_of(self, partition: Partition, followed: Followed, now: float) -> str | None:
-        fault = self._faults.get(partition)
-        if fault is not None:
-            return fault.error
+        error = self._faults.error_of(partition)
+        if error is not None:
+            return error
         missing, since = followed.chain.missing, followed.gap_since
         if missing is None or since is None or now - since < GAP_PATIENCE:
             return None
@@ -286,9 +257,6 @@ class Following:
 
     # --- the database -----------------------------------------------------------------------
 
-    def _connected(self) -> Connection[Row]:
-        return self._database.connection()
-
     def _lost(self, error: Exception) -> None:
         self.figures.reconnects += 1
         is_held = isinstance(error, OffsetsHeldError)
@@ -307,7 +275,7 @@ class Following:
         self._changed.update(partitions)
         try:
             for partition in partitions:
-                self._faults.pop(partition, None)
+                self._faults.forget(partition)
             if not self._database.is_there:
                 return dict.fromkeys(partitions)  # loaded and sought later
             return self._load(partitions)
@@ -320,7 +288,7 @@ class Following:
         self._changed.update(partitions)
         for partition in partitions:
             self._followed.pop(partition, None)
-            self._faults.pop(partition, None)
+            self._faults.forget(partition)
             self._to_tell.pop(partition, None)
 
     def _load(self, partitions: Collection[Partition]) -> dict[Partition, int | None]:
@@ -345,8 +313,8 @@ class Following:
     def _reload(self, consumer: Consumer, partitions: Collection[Partition]) -> None:
         for partition, offset in self._load(partitions).items():
             consumer.seek(partition, offset)
-        consumer.resume([p for p in partitions if not self._is_stopped(p)])
-        consumer.pause([p for p in partitions if self._is_stopped(p)])
+        consumer.resume([p for p in partitions if not self._faults.is_stopped(p)])
+        consumer.pause([p for p in partitions if self._faults.is_stopped(p)])
 
     def _look_around(self, consumer: Consumer) -> None:
         """Take up what is ours and not loaded; try again what was stopped."""
@@ -354,15 +322,12 @@ class Following:
         assigned = consumer.assignment()
         missing = [p for p in assigned if p not in self._followed]
         now, ids = time.monotonic(), self._watch.topic_ids()
-        due = [p for p, fault in self._faults.items() if now >= fault.retry_at and p in assigned]
-        for partition in due:
-            self._faults[partition].retry_at = float("inf")
         anew = [
             partition
             for partition, followed in self._followed.items()
             if partition in assigned and _is_anew(followed.topic_id, ids.get(partition.topic))
         ]
-        wanted = {*missing, *due, *anew, *self._moved_elsewhere(now)}
+        wanted = {*missing, *self._faults.try_again(assigned), *anew, *self._moved_elsewhere(now)}
         if wanted:
             self._reload(consumer, wanted)
         for followed in self._followed.values():
@@ -380,18 +345,7 @@ class Following:
         return [p for p, f in self._followed.items() if standings.get(p) != f.standing]
 
     def _stop(self, partition: Partition, error: Exception) -> None:
-        """Stop a partition for a while; the others go on."""
-        before = self._faults.get(partition)
-        pause = self.retry_after if before is None else min(before.pause * 2, LONGEST_RETRY)
-        text = message_of(error)
-        self._faults[partition] = Fault(text, pause, time.monotonic() + pause)
-        logger.error(
-            "partition stands still",
-            topic=partition.topic,
-            partition=partition.number,
-            error=text,
-            exc_info=None if isinstance(error, _EXPECTED) else error,
-        )
+        self._faults.stop(partition, error)
         if self._consumer is not None and partition in self._consumer.assignment():
             self._consumer.pause([partition])
 
@@ -461,7 +415,7 @@ class Following:
     def _take(self, messages: Sequence[Message]) -> None:
         """Carry out what these messages say."""
         began = time.perf_counter()
-        here = {p: f for p, f in self._followed.items() if not self._is_stopped(p)}
+        here = {p: f for p, f in self._followed.items() if not self._faults.is_stopped(p)}
         self._here = here
         step, gaps = read_step(messages, here, self._wanted)
         read = time.perf_counter()
@@ -474,124 +428,17 @@ class Following:
         self.figures.repeats += len(messages) - len(step.entries)
         self.figures.batches += 1
 
-    def _is_stopped(self, partition: Partition) -> bool:
-        fault = self._faults.get(partition)
-        return fault is not None and fault.retry_at != float("inf")
-
     # --- writing ----------------------------------------------------------------------------
 
     def _begin(self, step: Step) -> None:
         self._carry_out(step)
 
-    def _carry_out(self, step: Step) -> None:
-        """Write a step; on a failure write what comes before the event at fault."""
-        try:
-            self._write_past_conflicts(step)
-        except OffsetsMovedError:
-            self._moved_by_others(step.after)
-        except Exception as error:
-            if isinstance(error, OffsetsHeldError) or self._database.is_lost_by(error):
-                raise
-            if len(step.entries) > 1:
-                for half in step.halves():
-                    self._carry_out(self._still_ours(half))
-            elif step.entries:
-                self._at_fault(step, step.entries[0], error)
-            else:
-                raise
-
-    def _still_ours(self, step: Step) -> Step:
-        """A part of a step without what was taken away or stopped by the parts before it.
-
-        What was taken away and given back meanwhile has a new chain, which reads the rest of
-        the step by itself.
-        """
-        return step.without(
-            {
-                partition
-                for partition, standing in step.before.items()
-                if self._is_stopped(partition)
-                or (followed := self._followed.get(partition)) is None
-                or followed is not self._here.get(partition)
-                or followed.standing != standing
-            }
-        )
-
-    def _write_past_conflicts(self, step: Step) -> None:
-        for left in reversed(range(CONFLICTS)):
-            try:
-                self._write(step)
-            except psycopg.Error as error:
-                if not left or not is_conflict(error) or self._database.is_lost_by(error):
-                    raise
-            else:
-                return
-
-    def _write(self, step: Step) -> None:
-        if not step.entries and step.after == step.before:
-            return
-        db = self._connected()
-        is_done = False
-        with db.transaction():
-            self._offsets.move(db, step.before, step.after)
-            self._handle(db, step)
-            check_transaction(db)
-            is_done = True
-        if not is_done:
-            raise NotWrittenError("the transaction was rolled back by psycopg.Rollback")
-        self._written(step)
-
-    def _handle(self, db: Connection[Row], step: Step) -> None:
-        for message, error in step.unreadable:
-            if self._on_bad is None or not self._on_bad(db, message, error):
-                raise error
-        if step.entries:
-            self._apply(db, step.events, step.positions())
-        marks = step.marks
-        if marks and self._on_marks is not None:
-            self._on_marks(db, marks)
-
     def _written(self, step: Step) -> None:
+        super()._written(step)
         for partition, standing in step.after.items():
-            followed = self._followed.get(partition)
-            if followed is not None:
-                followed.standing = standing
             self._to_tell[partition] = standing.next_offset
-        for entry in step.entries:
-            if type(entry.item) is Recorded:
-                self.figures.events += 1
-            if self._faults and entry.partition in self._faults:
-                del self._faults[entry.partition]
         self._moved = True
         self._is_well()
-
-    def _at_fault(self, step: Step, entry: Entry, error: Exception) -> None:
-        """One message is at fault: somebody takes care of it, or its partition stops."""
-        if isinstance(entry.item, Recorded) and self._on_poison is not None:
-            try:
-                if self._is_cared_for(step, entry, error):
-                    self._written(step)
-                    return
-            except OffsetsMovedError:
-                self._moved_by_others(step.after)
-                return
-            except Exception as another:
-                if isinstance(another, OffsetsHeldError) or self._database.is_lost_by(another):
-                    raise
-                logger.exception("a message cannot be put aside")
-        self._stop(entry.partition, error)
-
-    def _is_cared_for(self, step: Step, entry: Entry, error: Exception) -> bool:
-        assert isinstance(entry.item, Recorded)
-        assert self._on_poison is not None
-        db = self._connected()
-        with db.transaction() as transaction:
-            self._offsets.move(db, step.before, step.after)
-            if not self._on_poison(db, entry.item, entry.message, error):
-                raise psycopg.Rollback(transaction)
-            self._apply(db, (), step.positions())
-            return True
-        return False
 
     def _moved_by_others(self, partitions: Collection[Partition]) -> None:
         self.figures.fenced += 1
@@ -617,27 +464,5 @@ class Following:
         logger.warning(what, group=self.group, error=message_of(error))
 
 
-def check_transaction(db: Connection[Row]) -> None:
-    """Make sure that what was written will stay, before it is committed.
-
-    Raises:
-        NotWrittenError: a statement failed, and whoever ran it went on. The server would
-            answer a commit with a rollback, which is no error.
-    """
-    if db.info.transaction_status != TransactionStatus.INTRANS:
-        raise NotWrittenError(
-            "an error of the database was passed over, which undoes the transaction: what may"
-            " fail belongs in a block of its own, `with db.transaction():`"
-        )
-
-
 def _is_anew(followed: UUID | None, found: UUID | None) -> bool:
     return found is not None and followed != found
-
-
-def message_of(error: Exception) -> str:
-    """An error in one line. The details of a server error may hold values of a row."""
-    text: Any = None
-    if isinstance(error, psycopg.Error):
-        text = error.diag.message_primary
-    return f"{type(error).__name__}: {text or str(error).strip()}"[:LONGEST_ERROR]

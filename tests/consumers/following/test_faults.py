@@ -99,10 +99,7 @@ def test_an_event_at_fault_stops_its_partition_and_everything_else_is_written(
     assert member.following.state()[there].position < 100
 
 
-def test_a_partition_that_stopped_is_tried_again(
-    place: Place, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("consumers.following.FIRST_RETRY", 0.05)
+def test_a_partition_that_stopped_is_tried_again(place: Place, publisher: Publisher) -> None:
     events = passed(20, courses=1)
     there, _ = publisher.place(events[0].event)
     fails = [True]
@@ -112,7 +109,7 @@ def test_a_partition_that_stopped_is_tried_again(
             failing_at(10)(found)
 
     publisher.publish(events)
-    member = place.member(before=before)
+    member = place.member(before=before, retry_after=0.05)
     wait_until(lambda: member.error_of(there) is not None)
     fails[0] = False
     wait_until(lambda: place.seen() == list(range(1, 21)))
