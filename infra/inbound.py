@@ -8,11 +8,11 @@ from datetime import timedelta
 from typing import Final, TypeVar
 
 from consumers.inbound.carrying import Carrier, Inlet
-from consumers.inbound.consuming import Inbound
+from consumers.inbound.consuming import KEPT_FOR, Inbound
 from consumers.inbound.decoding import decoder
 from consumers.inbound.lanes import Lanes
 from consumers.inbound.models import ROSTER, SCORES
-from consumers.inbound.parked import PATIENCE
+from consumers.inbound.parking import PATIENCE
 from consumers.inbound.requests import Commands
 from consumers.inbound.store import Store
 from domain.errors import UnavailableError
@@ -92,7 +92,9 @@ def workshop(settings: Settings, dsn: str) -> Iterator[Workshop]:
             reads=reads,
             log=log,
             clock=now,
-            lifetime=timedelta(days=settings.idempotency_days),
+            # No message may outlive the memory of it: topics that are copied to another
+            # cluster are read from their beginning.
+            lifetime=max(timedelta(days=settings.idempotency_days), KEPT_FOR),
         )
         group = group_of(settings)
         store = Store(session, group)

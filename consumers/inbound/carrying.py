@@ -35,6 +35,10 @@ LONGEST_PAUSE: Final = 5.0
 
 TELL_EVERY: Final = 5.0
 
+PASSING: Final = (UnavailableError, OutcomeUnknownError, ConflictError)
+"""What is never the fault of a message: it waits until that is over. Whether a command was
+stored whose outcome is unknown is found out by its id."""
+
 
 class Outcome(Enum):
     """What became of a message."""
@@ -102,10 +106,10 @@ class Carrier:
                         return Outcome.PARKED
                     counted = True
                 return await self._tried(inlet, topic_id, message, count=not careful)
-            except (UnavailableError, OutcomeUnknownError) as error:
-                # Never the fault of the message: it waits until the database is back. Whether
-                # a command was stored whose outcome is unknown is found out by its id.
+            except PASSING as error:
                 self._tell_waiting(message, error)
+                if careful and counted:
+                    counted = not await self._forgiven(topic_id, message)
             except _AgainError:
                 counted = not careful
             if gone.is_set():
@@ -177,6 +181,14 @@ class Carrier:
             raise RejectedError(type(refusal).__name__, _told(refusal)) from refusal
         return Outcome.CARRIED_OUT if done.replay is None else Outcome.REPEATED
 
+    async def _forgiven(self, topic_id: UUID, message: Message) -> bool:
+        """Take back a try that did not end the process, if the database can be reached."""
+        try:
+            await self._store.forgive(topic_id, message)
+        except UnavailableError:
+            return False
+        return True
+
     def _tell_waiting(self, message: Message, error: Exception) -> None:
         """Say that messages wait; not for each of a thousand."""
         now = asyncio.get_running_loop().time()
@@ -192,7 +204,7 @@ class Carrier:
         except RejectedError as rejected:
             await self._park(inlet, topic_id, message, rejected.reason, rejected.detail, 1)
             return Outcome.PARKED
-        except (UnavailableError, OutcomeUnknownError):
+        except PASSING:
             raise
         except Exception as error:
             logger.exception("an inbound message met a defect", **_place(message))

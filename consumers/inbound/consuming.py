@@ -9,6 +9,7 @@ import random
 import threading
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from datetime import timedelta
 from functools import partial
 from typing import Any, Final, TypeVar
 from uuid import UUID
@@ -35,8 +36,16 @@ Run = Callable[[Callable[[], Awaitable[Any]]], Any]
 logger = structlog.get_logger(__name__)
 
 PARTITIONS: Final = 6
-KEPT_FOR: Final = 30 * 24 * 3600 * 1000
-"""Milliseconds that the broker keeps messages in topics that are made here."""
+KEPT_FOR: Final = timedelta(days=30)
+"""So long the broker keeps messages in topics that are made here."""
+
+SETTINGS: Final = {
+    "retention.ms": str(KEPT_FOR // timedelta(milliseconds=1)),
+    "cleanup.policy": "delete",
+    # Not as the sender likes it: which codecs can be read depends on what is installed here.
+    "compression.type": "gzip",
+}
+"""Of topics that are made here."""
 
 AT_ONCE: Final = 500
 POLL: Final = 0.25
@@ -136,10 +145,11 @@ class Inbound:
             self._end(mine)
 
     def _poll(self, consumer: Consumer, stop: threading.Event) -> None:
-        full = False
+        paused: frozenset[Partition] = frozenset()
         while not stop.is_set():
             messages: Sequence[Message] = ()
             lost: Collection[Partition] = ()
+            full = bool(paused) and paused >= consumer.assignment()
             try:
                 messages = consumer.poll(POLL_WHILE_FULL if full else POLL, limit=AT_ONCE)
             except OffsetOutOfRangeError as error:
@@ -153,13 +163,12 @@ class Inbound:
             self._polls += 1
             self.error = None
             self._refuse_new_topics()
+            # Told again each time: a partition may have been given away and back meanwhile.
             if standing.full:
-                # Also those that were assigned while it was full already.
-                consumer.pause(consumer.assignment())
-                full = True
-            elif full:
-                consumer.resume(consumer.assignment())
-                full = False
+                consumer.pause(standing.full)
+            if paused - standing.full:
+                consumer.resume(paused - standing.full)
+            paused = standing.full
 
     def _commit(self, consumer: Consumer, standing: Standing) -> None:
         if standing.saved:
@@ -208,9 +217,8 @@ class Inbound:
         try:
             found = admin.topics(self._topics)
             if missing := [name for name in self._ours if name not in found]:
-                settings = {"retention.ms": str(KEPT_FOR), "cleanup.policy": "delete"}
                 admin.create(
-                    [NewTopic(name, PARTITIONS, self._replicas, settings) for name in missing]
+                    [NewTopic(name, PARTITIONS, self._replicas, SETTINGS) for name in missing]
                 )
                 found = admin.topics(self._topics)
         finally:

@@ -32,8 +32,15 @@ class Envelope:
     data: Any
 
     def content(self) -> bytes:
-        """The data in one form, however it was written."""
-        return orjson.dumps(self.data, option=orjson.OPT_SORT_KEYS)
+        """The data in one form, however it was written.
+
+        Raises:
+            RejectedError: it is nested deeper than it can be written.
+        """
+        try:
+            return orjson.dumps(self.data, option=orjson.OPT_SORT_KEYS)
+        except orjson.JSONEncodeError:
+            raise RejectedError("undecodable", "the data is nested too deeply") from None
 
 
 def open_envelope(message: Message) -> Envelope:
@@ -49,7 +56,7 @@ def open_envelope(message: Message) -> Envelope:
         raise RejectedError(
             "too large", f"the value has {len(value):,} bytes; {LONGEST_VALUE:,} are allowed"
         )
-    headers = {name.lower(): raw for name, raw in message.headers}
+    headers = _headers(message)
     kind = (_text(headers, "content-type") or "").partition(";")[0].strip().lower()
     if kind == STRUCTURED:
         return _structured(_parsed(value))
@@ -67,7 +74,7 @@ def open_envelope(message: Message) -> Envelope:
 
 def attributes_of(message: Message) -> tuple[str | None, str | None, str | None]:
     """Id, source and type of a message as far as it tells them, to note what it was."""
-    headers = {name.lower(): raw for name, raw in message.headers}
+    headers = _headers(message)
     if headers.get("content-type", b"").lower().startswith(STRUCTURED.encode()):
         document = _object(message.value)
         found = [document.get(name) for name in _IDENTITY]
@@ -75,6 +82,11 @@ def attributes_of(message: Message) -> tuple[str | None, str | None, str | None]
         found = [headers.get(f"ce_{name}", b"").decode(errors="replace") for name in _IDENTITY]
     id_, source, type_ = (_shown(value) for value in found)
     return id_, source, type_
+
+
+def _headers(message: Message) -> dict[str, bytes]:
+    """Headers by name in small letters. Kafka has some without a value: they say nothing."""
+    return {name.lower(): raw for name, raw in message.headers if raw is not None}
 
 
 def _object(value: bytes | None) -> dict[str, Any]:

@@ -6,18 +6,16 @@ a transaction. A partition is done up to the first message that is not.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import structlog
 
-from consumers.inbound.carrying import Carrier, GoneError, Inlet, Outcome
-from consumers.inbound.requests import RejectedError
+from consumers.inbound.carrying import Carrier, GoneError, Inlet
 from consumers.inbound.store import Moved, Store
+from consumers.inbound.tracks import CAREFUL, Track
 from consumers.kafka.client import Message, Partition
 from domain.errors import UnavailableError
 
@@ -30,58 +28,27 @@ MOST_BYTES: Final = 64 * 1024 * 1024
 """Of the messages under way."""
 
 MOST_KEPT: Final = 20_000
-"""Messages that are done, but not counted as done because one before them is not."""
+"""Messages of a partition that are done, but not counted as done because one before them is not."""
 
 SUSPICIOUS: Final = 3
 """So many beginnings without any progress, and what comes next is taken with care."""
 
-CAREFUL_FOR: Final = 2000
-"""Messages that are taken with care then: about as many as may have been under way."""
-
 SAVE_EVERY: Final = 0.25
 """Seconds; what is done after that is repeated when the process is killed."""
 
-
-@dataclass(slots=True)
-class _Entry:
-    """A place in a partition. The message itself is let go of with its lane."""
-
-    offset: int
-    outcome: Outcome | None = None
-
-
-@dataclass(slots=True)
-class _Track:
-    """A partition that is read."""
-
-    inlet: Inlet
-    topic_id: UUID
-    expected: int
-    careful_until: int = -1
-    saved: int | None = None
-    gone: asyncio.Event = field(default_factory=asyncio.Event)
-    entries: deque[_Entry] = field(default_factory=deque)
-    lanes: dict[object, deque[tuple[_Entry, Message]]] = field(default_factory=dict)
-    counts: dict[Outcome, int] = field(default_factory=dict)
-    done: int | None = None
-
-    def advance(self) -> None:
-        """Count what is done without a gap."""
-        while self.entries and (outcome := self.entries[0].outcome) is not None:
-            entry = self.entries.popleft()
-            self.done = entry.offset + 1
-            self.counts[outcome] = self.counts.get(outcome, 0) + 1
+READ_AGAIN: Final = 1000
+"""Messages at the end of a partition that are read once more when the broker has lost some."""
 
 
 class Standing(NamedTuple):
     """How much is under way, and what is done for good.
 
     Attributes:
-        full: there is enough of it.
+        full: partitions of which there is enough.
         saved: where partitions have to be gone on with, of those that moved lately.
     """
 
-    full: bool
+    full: frozenset[Partition]
     saved: Mapping[Partition, int]
 
 
@@ -92,7 +59,7 @@ class Lanes:
         self._carrier = carrier
         self._store = store
         self._inlets = {inlet.topic: inlet for inlet in inlets}
-        self._tracks: dict[Partition, _Track] = {}
+        self._tracks: dict[Partition, Track] = {}
         self._under_way = 0
         self._bytes = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -113,41 +80,49 @@ class Lanes:
             return {}
         found = await self._store.begin(partitions)
         for partition, (next_offset, begun) in found.items():
-            track = _Track(self._inlets[partition.topic], partitions[partition], next_offset or 0)
-            if begun > SUSPICIOUS:
-                track.careful_until = track.expected + CAREFUL_FOR
+            suspicious = begun > SUSPICIOUS
+            self._tracks[partition] = Track(
+                self._inlets[partition.topic],
+                partitions[partition],
+                next_offset or 0,
+                suspicious=suspicious,
+            )
+            if suspicious:
                 logger.warning(
                     "messages are handled one by one, since one may have ended the process",
                     topic=partition.topic,
                     partition=partition.number,
-                    offset=track.expected,
+                    offset=next_offset,
                 )
-            self._tracks[partition] = track
         return {partition: beginning.next_offset for partition, beginning in found.items()}
 
     async def end(self, partitions: Collection[Partition]) -> None:
         """Give partitions away: begin nothing new of them, and keep how far they are."""
-        for partition in partitions:
-            if (track := self._tracks.get(partition)) is not None:
-                track.gone.set()
+        ending = {p: track for p in partitions if (track := self._tracks.get(p)) is not None}
+        for track in ending.values():
+            track.leave()
         # What could not be kept is repeated by whoever comes next.
         with suppress(UnavailableError, TimeoutError):
             async with asyncio.timeout(SAVE_EVERY * 8):
-                await self._save(partitions)
-                mine = [p for p in partitions if (t := self._tracks.get(p)) and not t.entries]
-                if mine:
-                    await self._store.rest(mine)
-        for partition in partitions:
-            self._tracks.pop(partition, None)
+                await self._save(ending)
+                idle = [partition for partition, track in ending.items() if not track.entries]
+                if idle:
+                    await self._store.rest(idle)
+        for partition, track in ending.items():
+            if self._tracks.get(partition) is track:
+                del self._tracks[partition]
 
     async def skip(self, partition: Partition, held: range) -> int:
         """Find a place in a partition that holds these offsets, and not the one wanted next.
 
-        Before the first: the broker has deleted what nobody had read in time. After the last:
-        it has lost what was read already. Neither comes back.
+        Before the first: the broker has deleted what nobody had read in time. Else it has lost
+        what was read already, and other messages may stand in its place by now: the last ones
+        are read once more, and their ids tell which of them were carried out.
         """
         track = self._tracks[partition]
-        offset = held.start if track.expected < held.start else held.stop
+        offset = held.start
+        if track.expected >= held.start:
+            offset = max(offset, min(track.expected, held.stop) - READ_AGAIN)
         logger.error(
             "messages are missing in an inbound topic",
             topic=partition.topic,
@@ -162,7 +137,7 @@ class Lanes:
     async def close(self, within: float) -> None:
         """End what is under way still, and wait for it."""
         for track in self._tracks.values():
-            track.gone.set()
+            track.leave()
         if self._saver is not None:
             self._saver.cancel()
         if self._tasks:
@@ -185,15 +160,8 @@ class Lanes:
             # Read before the partition was given away, or before it was told where to begin.
             if track is None or message.offset < track.expected:
                 continue
-            track.expected = message.offset + 1
-            entry = _Entry(message.offset)
-            track.entries.append(entry)
-            key = _lane_of(track, message)
-            lane = track.lanes.get(key)
-            if lane is not None:
-                lane.append((entry, message))
-            else:
-                track.lanes[key] = deque([(entry, message)])
+            key, is_new = track.take(message)
+            if is_new:
                 self._start(self._work(track, key))
             self._under_way += 1
             self._bytes += len(message.value or b"")
@@ -203,9 +171,11 @@ class Lanes:
     def standing(self) -> Standing:
         """How much is under way; tells each saved offset once."""
         saved, self._saved = self._saved, {}
-        kept = sum(len(track.entries) for track in self._tracks.values())
-        full = self._under_way >= SIDE_BY_SIDE or kept >= MOST_KEPT or self._bytes >= MOST_BYTES
-        return Standing(full, saved)
+        if self._under_way >= SIDE_BY_SIDE or self._bytes >= MOST_BYTES:
+            return Standing(frozenset(self._tracks), saved)
+        # Where one message waits, the other partitions go on.
+        full = [p for p, track in self._tracks.items() if len(track.entries) >= MOST_KEPT]
+        return Standing(frozenset(full), saved)
 
     async def drain(self, within: float) -> None:
         """Wait until nothing is under way any more, and what is done is kept; not for ever."""
@@ -214,22 +184,24 @@ class Lanes:
                 await self._idle.wait()
                 await self._save(list(self._tracks))
 
-    async def _work(self, track: _Track, key: object) -> None:
+    async def _work(self, track: Track, key: object) -> None:
         lane = track.lanes[key]
+        careful = key is CAREFUL
         try:
+            if not careful:
+                await track.calm.wait()  # messages of the same key may stand before it there
             while lane and not track.gone.is_set():
                 entry, message = lane[0]
-                careful = message.offset < track.careful_until
                 entry.outcome = await self._carrier.handle(
                     track.inlet, track.topic_id, message, gone=track.gone, careful=careful
                 )
                 lane.popleft()
                 self._finish([message])
                 track.advance()
-                if careful:
-                    await self._save([message.partition])
-                else:
+                if not (careful and await self._saved_now(message.partition)):
                     self._save_soon()
+            if careful:
+                track.calm.set()
         except GoneError:
             pass
         finally:
@@ -243,6 +215,13 @@ class Lanes:
             self._idle.set()
 
     # --- keeping how far it is ------------------------------------------------------------------
+
+    async def _saved_now(self, partition: Partition) -> bool:
+        try:
+            await self._save([partition])
+        except UnavailableError:
+            return False
+        return True
 
     def _save_soon(self) -> None:
         if self._saver is None:
@@ -264,38 +243,21 @@ class Lanes:
             moved: dict[Partition, Moved] = {}
             for partition in sorted(partitions):
                 track = self._tracks.get(partition)
-                if track is None or track.done is None or track.done == track.saved:
-                    continue
-                counts, track.counts = track.counts, {}
-                moved[partition] = Moved(
-                    track.topic_id,
-                    track.done,
-                    counts.get(Outcome.CARRIED_OUT, 0),
-                    counts.get(Outcome.REPEATED, 0),
-                    counts.get(Outcome.PARKED, 0),
-                    track.done >= track.careful_until,
-                )
+                if track is not None and (one := track.moved()) is not None:
+                    moved[partition] = one
             if not moved:
                 return
             try:
                 await self._store.move(moved)
             except UnavailableError:
                 for partition, one in moved.items():
-                    self._restore(partition, one)
+                    if (track := self._tracks.get(partition)) is not None:
+                        track.put_back(one)
                 raise
             for partition, one in moved.items():
                 if (track := self._tracks.get(partition)) is not None:
                     track.saved = one.next_offset
                     self._saved[partition] = one.next_offset
-
-    def _restore(self, partition: Partition, moved: Moved) -> None:
-        track = self._tracks.get(partition)
-        if track is None:
-            return
-        counts = (moved.carried_out, moved.repeated, moved.rejected)
-        outcomes = (Outcome.CARRIED_OUT, Outcome.REPEATED, Outcome.PARKED)
-        for outcome, count in zip(outcomes, counts, strict=True):
-            track.counts[outcome] = track.counts.get(outcome, 0) + count
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -309,18 +271,3 @@ class Lanes:
             # A lane that stopped holds its partition up for good: begin anew.
             logger.error("work on inbound messages failed", exc_info=error)
             self._failure = error
-
-
-def _lane_of(track: _Track, message: Message) -> object:
-    """What a message must stay in order with."""
-    if message.offset < track.careful_until:
-        return None
-    if message.key is not None:
-        return message.key
-    try:
-        request = track.inlet.decode(message)
-    except RejectedError:
-        return message.offset
-    except Exception:  # noqa: BLE001 - met again, and told, when it is handled
-        return message.offset
-    return message.offset if request is None else request.about

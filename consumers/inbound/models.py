@@ -4,18 +4,55 @@ Strict: a text is no number, and a member that nobody knows is an error, not a w
 silently not granted. What values mean is left to the commands, which check them anyway.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    model_validator,
+)
 
 PREFIX: Final = "gradelog.inbound."
 
+_RFC_3339: Final = re.compile(
+    r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})", re.ASCII
+)
+
+
+def _whole(value: object) -> object:
+    """A whole number, also where it is written with a point: JSON knows no difference."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _moment(value: object) -> object:
+    """A moment as JSON Schema has it; other texts that would do are somebody's mistake."""
+    if not isinstance(value, str):
+        return value
+    try:
+        found = datetime.fromisoformat(value.upper()) if _RFC_3339.fullmatch(value) else None
+    except ValueError:  # there is no such day or hour; its text quotes what was given
+        found = None
+    if found is None:
+        raise ValueError("a moment is needed such as 2026-03-01T12:00:00Z")
+    return found
+
+
 Text = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]*$")]
-Points = Annotated[int, Field(ge=0, le=2_147_483_647)]
-UserId = Annotated[int, Field(ge=1, le=2**53 - 1)]
+Points = Annotated[int, Field(ge=0, le=2_147_483_647), BeforeValidator(_whole)]
+UserId = Annotated[int, Field(ge=1, le=2**53 - 1), BeforeValidator(_whole)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_moment)]
+Person = Annotated[
+    str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")
+]
 Username = Annotated[str, StringConstraints(min_length=1, max_length=150)]
 
 
@@ -52,7 +89,23 @@ class ScoreReported(Closed):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "oneOf": [{"required": ["submission_uuid"]}, {"required": ["student_item"]}]
+            "oneOf": [
+                {
+                    "required": ["submission_uuid"],
+                    "properties": {
+                        "submission_uuid": {"type": "string"},
+                        "student_item": {"type": "null"},
+                        "create_submission": {"const": False},
+                    },
+                },
+                {
+                    "required": ["student_item"],
+                    "properties": {
+                        "submission_uuid": {"type": "null"},
+                        "student_item": {"type": "object"},
+                    },
+                },
+            ]
         }
     )
 
@@ -70,7 +123,7 @@ class ScoreReported(Closed):
     points_earned: Points = Field(description="More than possible is extra credit.")
     points_possible: Points
     annotation: Annotation | None = None
-    scored_by: Text | None = Field(
+    scored_by: Person | None = Field(
         None, description="Opaque id of the person who scored, if it was one; never a name."
     )
 
@@ -87,7 +140,12 @@ class Somebody(Closed):
     """A registered user, by name or by number."""
 
     model_config = ConfigDict(
-        json_schema_extra={"anyOf": [{"required": ["username"]}, {"required": ["user_id"]}]}
+        json_schema_extra={
+            "anyOf": [
+                {"required": ["username"], "properties": {"username": {"type": "string"}}},
+                {"required": ["user_id"], "properties": {"user_id": {"type": "integer"}}},
+            ]
+        }
     )
 
     username: Username | None = None
@@ -172,8 +230,8 @@ class EnrollmentChanged(Somebody):
         None, description="The track; stays, or is audit, when left out."
     )
     is_active: bool | None = Field(None, description="False ends the enrolment.")
-    enrolled_at: datetime | None = Field(None, description="For a new enrolment.")
-    unenrolled_at: datetime | None = Field(None, description="For one that ends.")
+    enrolled_at: Moment | None = Field(None, description="For a new enrolment.")
+    unenrolled_at: Moment | None = Field(None, description="For one that ends.")
 
 
 class CourseRoleGranted(Closed):

@@ -8,11 +8,11 @@ import orjson
 from consumers.inbound import models
 from consumers.inbound.envelope import Envelope
 from consumers.inbound.exams import PROCTORED, exam_of
-from consumers.inbound.requests import CarryOut, Commands, Once
+from consumers.inbound.requests import CarryOut, Commands, Once, RejectedError
 from domain.application import Done
 from domain.events import Provenance
 from domain.grades.application import PROCTORING, OverrideRequest
-from domain.keys import BlockKey, parse_block_key, parse_course_key
+from domain.keys import BlockKey, CourseKey, parse_block_key, parse_course_key
 
 NOTHING_COUNTS: Final = {"earned_all": 0.0, "earned_graded": 0.0}
 
@@ -57,6 +57,8 @@ def save_problem_state(value: models.ProblemStateSaved, _: Envelope) -> CarryOut
     async def carry_out(commands: Commands, once: Once, provenance: Provenance) -> Done[Any]:
         course = parse_course_key(value.course_id).without_branch
         block = parse_block_key(value.usage_key)
+        if _run_of(course) != _run_of(block.course):
+            raise RejectedError("invalid", "the usage_key is one of another course")
         user_id = await commands.learners.find_user(value.username, value.user_id)
         return await commands.grades.save_problem_state(
             user_id,
@@ -70,6 +72,11 @@ def save_problem_state(value: models.ProblemStateSaved, _: Envelope) -> CarryOut
         )
 
     return carry_out
+
+
+def _run_of(course: CourseKey) -> tuple[str, str, str]:
+    """Which run it is, however old the form of the key."""
+    return course.org, course.course, course.run
 
 
 def reject_attempt(value: models.ExamAttemptRejected, _: Envelope) -> CarryOut:

@@ -87,7 +87,8 @@ class Once:
     def __call__(self, part: str = "") -> Idempotency[Any]:
         """The promise; a message that needs several commands names the ``part`` of each."""
         return Idempotency(
-            f"{self.key}/{part}" if part else self.key,
+            # Ids are printable, so this is the key of no other message.
+            f"{self.key}\n{part}" if part else self.key,
             self.fingerprint,
             _nothing,
             self.expires_at,

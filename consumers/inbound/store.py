@@ -10,7 +10,7 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 
-from consumers.inbound.parked import PATIENCE, Database, ParkedMessages, storable
+from consumers.inbound.parking import PATIENCE, Database, ParkedMessages, storable
 from consumers.kafka.client import Message, Partition
 from projections.read_model import Row
 
@@ -68,6 +68,10 @@ VALUES (%s, %s, %s, %s, 1, %s)
 ON CONFLICT (topic, topic_id, partition, message_offset) DO UPDATE SET
     attempts = a.attempts + 1, error = coalesce(excluded.error, a.error), last_at = now()
 RETURNING attempts, error
+"""
+FORGIVE: Final = """
+UPDATE gradelog.inbound_attempts SET attempts = greatest(attempts - 1, 0)
+WHERE topic = %s AND topic_id = %s AND partition = %s AND message_offset = %s
 """
 NOTE_ERROR: Final = """
 UPDATE gradelog.inbound_attempts SET error = %s
@@ -170,6 +174,15 @@ class Store(ParkedMessages):
         values = (partition.topic, topic_id, partition.number, message.offset, storable(error))
         ((attempts, known),) = await self._rows(COUNT_ATTEMPT, values)
         return attempts, known
+
+    async def forgive(self, topic_id: UUID, message: Message) -> None:
+        """Take a try back that was counted before it was made, because it was survived."""
+        topic, number = message.partition
+
+        async def write(db: AsyncConnection[Row]) -> None:
+            await db.execute(FORGIVE, (topic, topic_id, number, message.offset))
+
+        await self._database.run(write, within=PATIENCE)
 
     async def note_error(self, topic_id: UUID, message: Message, error: str) -> None:
         """Keep why a try failed that was counted before it was made."""

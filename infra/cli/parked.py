@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from domain.errors import OutcomeUnknownError, UnavailableError
 from infra.cli.output import (
     FAILED,
     USAGE,
@@ -23,13 +24,16 @@ if TYPE_CHECKING:
 
 app: Final = typer.Typer(no_args_is_help=True)
 
-PAGE: Final = 500
+PAGE: Final = 50
+"""Messages that are fetched at once: of one megabyte each, at most."""
+
+_LAST_MOMENT: Final = 253_402_300_799_000  # milliseconds: the end of the year 9999
 
 Ids = Annotated[list[int] | None, typer.Argument(metavar="[ID]...", help="As `list` shows them.")]
 Topic = Annotated[str | None, typer.Option(help="Only those of this topic.")]
 Reason = Annotated[str | None, typer.Option(help="Only those with this reason.")]
 Containing = Annotated[
-    str | None, typer.Option(help="Only those with this text in payload or key.")
+    str | None, typer.Option(help="Only those with this text in payload, key or headers.")
 ]
 All = Annotated[bool, typer.Option("--all", help="All that are parked.")]
 
@@ -41,6 +45,9 @@ def list_parked(
     reason: Reason = None,
     containing: Containing = None,
     limit: Annotated[int, typer.Option(min=1, help="How many, the oldest first.")] = 100,
+    after: Annotated[
+        int, typer.Option(min=0, metavar="ID", help="Those that were parked after this one.")
+    ] = 0,
     as_json: Json = False,
 ) -> None:
     """Print what is parked, without the payloads."""
@@ -51,7 +58,8 @@ def list_parked(
     selection = Selection(topic=topic, reason=reason, containing=containing)
 
     async def ask(store: Store) -> tuple[list["Parked"], int]:
-        return await store.find(selection, limit=limit), await store.count(selection)
+        found = await store.find(selection, after=after, limit=limit, whole=False)
+        return found, await store.count(selection)
 
     found, total = ask_store(ask)
     if as_json:
@@ -68,10 +76,10 @@ def list_parked(
                 str(one.id),
                 one.parked_at,
                 one.topic,
-                one.type,
-                one.source,
+                _visible(one.type),
+                _visible(one.source),
                 one.reason,
-                _first_line(one.detail),
+                _visible(_first_line(one.detail)),
                 one.attempts,
             )
             for one in found
@@ -90,20 +98,18 @@ def show(parked_id: Annotated[int, typer.Argument(metavar="ID")], *, as_json: Js
     if not found:
         raise CommandError(f"no message is parked under {parked_id}", code=FAILED)
     (one,) = found
-    payload = None if one.payload is None else one.payload.decode(errors="backslashreplace")
+    payload, key = _text(one.payload), _text(one.key)
     headers = {
-        name: raw.decode(errors="backslashreplace")
-        for name, raw in zip(one.header_names, one.header_values, strict=True)
+        name: _text(raw) for name, raw in zip(one.header_names, one.header_values, strict=True)
     }
     if as_json:
-        key = None if one.key is None else one.key.decode(errors="backslashreplace")
         print_json({**_summary(one), "key": key, "headers": headers, "payload": payload})
         return
     print_pairs(
         f"parked message {one.id}",
         {
             "reason": one.reason,
-            "detail": one.detail,
+            "detail": _visible(one.detail),
             "parked at": one.parked_at,
             "tries": one.attempts,
             "last tried at": one.tried_at,
@@ -112,10 +118,11 @@ def show(parked_id: Annotated[int, typer.Argument(metavar="ID")], *, as_json: Js
             "offset": one.offset,
             "sent at": _moment(one.sent_at),
             "size": bytes_text(one.payload_size) + (", cut off" if one.cut_off else ""),
-            **headers,
+            "key": _visible(key),
+            **{_visible(name): _visible(value) for name, value in headers.items()},
         },
     )
-    typer.echo("" if payload is None else payload)
+    typer.echo(_visible(payload))
 
 
 @app.command()
@@ -137,21 +144,28 @@ def replay(
     settings = read_settings()
     configure(settings, role="inbound", quiet=True)
     results: list[dict[str, Any]] = []
+    ended_by: Exception | None = None
     with database(settings) as dsn:
         refuse_copy(dsn)
         with workshop(settings, dsn) as opened:
-            for one in _each(opened, selection):
-                results.append(_replayed(opened, one))
-                if not as_json:
-                    _tell(results[-1])
-    _refuse_missing(ids, {result["id"] for result in results})
+            try:
+                for one in _each(opened, selection):
+                    results.append(_replayed(opened, one))
+                    if not as_json:
+                        _tell(results[-1])
+            except (UnavailableError, OutcomeUnknownError) as error:
+                ended_by = error
     failed = sum(result["reason"] is not None for result in results)
+    # What was done is told, whatever became of the rest.
     if as_json:
         print_json(
             {"carried_out": len(results) - failed, "still_parked": failed, "messages": results}
         )
     else:
         typer.echo(f"{len(results) - failed:,} carried out, {failed:,} still parked")
+    if ended_by is not None:
+        raise ended_by
+    _refuse_missing(ids, {result["id"] for result in results})
     if failed:
         raise typer.Exit(FAILED)
 
@@ -162,7 +176,8 @@ def drop(
     *,
     everything: All = False,
     older_than: Annotated[
-        int | None, typer.Option(min=0, metavar="DAYS", help="Those parked before that.")
+        int | None,
+        typer.Option(min=0, max=36_500, metavar="DAYS", help="Those parked before that."),
     ] = None,
     topic: Topic = None,
     reason: Reason = None,
@@ -215,7 +230,8 @@ def _each(opened: "Workshop", selection: "Selection") -> "Iterator[Parked]":
 def _replayed(opened: "Workshop", one: "Parked") -> dict[str, Any]:
     inlet = opened.inlets.get(one.kind)
     if inlet is None:
-        raise CommandError(f"this version cannot read messages of the kind {one.kind!r}")
+        detail = f"messages of the kind {one.kind} cannot be read with these settings"
+        return {"id": one.id, "reason": "unknown kind", "detail": detail}
     failure = opened.engine.run(lambda: opened.carrier.replay(inlet, one))
     return {
         "id": one.id,
@@ -226,7 +242,8 @@ def _replayed(opened: "Workshop", one: "Parked") -> dict[str, Any]:
 
 def _tell(result: dict[str, Any]) -> None:
     if result["reason"] is not None:
-        typer.echo(f"{result['id']}: {result['reason']}: {_first_line(result['detail'])}")
+        detail = _visible(_first_line(result["detail"]))
+        typer.echo(f"{result['id']}: {result['reason']}: {detail}")
 
 
 def _refuse_missing(ids: list[int] | None, found: set[Any]) -> None:
@@ -242,7 +259,22 @@ def _summary(one: "Parked") -> dict[str, Any]:
 
 
 def _moment(milliseconds: int) -> datetime | None:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds >= 0 else None
+    """A time of Kafka, which may be any number: senders choose it."""
+    if not 0 <= milliseconds <= _LAST_MOMENT:
+        return None
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def _text(raw: bytes | None) -> str | None:
+    return None if raw is None else raw.decode(errors="backslashreplace")
+
+
+def _visible(text: str | None) -> str:
+    """A text of somebody else for a terminal, which must not take any of it for an order."""
+    return "".join(
+        one if one.isprintable() or one in "\n\t" else one.encode("unicode_escape").decode()
+        for one in text or ""
+    )
 
 
 def _first_line(text: str) -> str:

@@ -9,6 +9,7 @@ from itertools import count
 from typing import Any
 
 import psycopg
+from confluent_kafka import Producer as LibraryProducer
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import ConfigResource
 
@@ -113,6 +114,22 @@ class Post:
             value=value,
             headers=[(n, v if isinstance(v, bytes) else v.encode()) for n, v in headers.items()],
         )
+        self.sent += 1
+
+    def strange(
+        self, kind: str, value: bytes | None, headers: Mapping[str, str | bytes | None]
+    ) -> None:
+        """Send what our own client does not: no value, headers without a value."""
+        self.flush()
+        other = LibraryProducer({"bootstrap.servers": self.bootstrap})
+        other.produce(
+            self.topic(kind),
+            value,
+            b"one",
+            partition=partition_of(b"one", PARTITIONS),
+            headers=list(headers.items()),
+        )
+        assert other.flush(30) == 0
         self.sent += 1
 
     def flush(self) -> None:

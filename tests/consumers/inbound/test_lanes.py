@@ -9,9 +9,10 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from consumers.inbound.carrying import Inlet
-from consumers.inbound.lanes import SUSPICIOUS, Lanes
+from consumers.inbound.carrying import MOST_ATTEMPTS, Inlet
+from consumers.inbound.lanes import MOST_KEPT, SUSPICIOUS, Lanes
 from consumers.inbound.requests import Commands, Once, Request
+from consumers.inbound.tracks import CAREFUL_FOR
 from consumers.kafka.client import Message, Partition
 from domain.application import Done
 from domain.errors import ConflictError, UnavailableError
@@ -151,7 +152,110 @@ def test_what_is_unavailable_is_waited_for_however_long_it_takes(dsn: str, shop:
     assert rows(dsn, PARKED) == []
 
 
-def test_a_message_that_ends_the_process_each_time_is_parked(dsn: str, shop: Workshop) -> None:
+def test_lost_races_are_run_again_however_often(dsn: str, shop: Workshop) -> None:
+    failures = iter([ConflictError("others were quicker")] * (MOST_ATTEMPTS + 2))
+
+    async def effect(
+        commands: Commands, once: Once, provenance: Provenance, name: str
+    ) -> Done[Any]:
+        if (failure := next(failures, None)) is not None:
+            raise failure
+        return await register(commands, once, provenance, name)
+
+    lanes = lanes_of(shop, effect)
+    begin(shop, lanes)
+    shop.engine.run(lambda: lanes.take(messages("ada")))
+    finish(shop, lanes)
+    assert rows(dsn, USERS) == [("ada",)]
+    assert rows(dsn, PARKED) == []
+
+
+def test_what_waits_is_under_no_suspicion(dsn: str, shop: Workshop) -> None:
+    away = True
+    tries = 0
+
+    async def effect(
+        commands: Commands, once: Once, provenance: Provenance, name: str
+    ) -> Done[Any]:
+        nonlocal tries
+        tries += 1
+        if away:
+            raise UnavailableError("away")
+        return await register(commands, once, provenance, name)
+
+    # Members come and go, and the message is the first of its partition all the time.
+    for _ in range(SUSPICIOUS + MOST_ATTEMPTS + 2):
+        lanes = lanes_of(shop, effect)
+        begin(shop, lanes)
+        before = tries
+        shop.engine.run(lambda: lanes.take(messages("ada")))  # noqa: B023
+        eventually(lambda: tries > before or rows(dsn, PARKED))  # noqa: B023
+        shop.engine.run(lambda: lanes.end([PARTITION]))  # noqa: B023
+        shop.engine.run(lambda: lanes.close(5))  # noqa: B023
+    away = False
+    lanes = lanes_of(shop, effect)
+    begin(shop, lanes)
+    shop.engine.run(lambda: lanes.take(messages("ada")))
+    finish(shop, lanes)
+    assert rows(dsn, PARKED) == []
+    assert rows(dsn, USERS) == [("ada",)]
+
+
+def test_those_after_messages_taken_with_care_stay_behind_them(shop: Workshop) -> None:
+    for _ in range(SUSPICIOUS):
+        begin(shop, lanes_of(shop, register))
+    order: list[str] = []
+
+    async def effect(
+        commands: Commands, once: Once, provenance: Provenance, name: str
+    ) -> Done[Any]:
+        if name == "first":
+            # Time enough for the second, were it not in order.
+            go_on = asyncio.Event()
+            asyncio.get_running_loop().call_later(0.3, go_on.set)
+            await go_on.wait()
+        order.append(name)
+        return await register(commands, once, provenance, name)
+
+    lanes = lanes_of(shop, effect)
+    begin(shop, lanes)
+    same_key = [*messages("first"), *messages("second", begin=CAREFUL_FOR)]
+    shop.engine.run(lambda: lanes.take([message._replace(key=b"one") for message in same_key]))
+    finish(shop, lanes)
+    assert order == ["first", "second"]
+
+
+def test_a_message_that_waits_stops_its_own_partition_alone(shop: Workshop) -> None:
+    go_on = asyncio.Event()
+
+    async def effect(
+        commands: Commands, once: Once, provenance: Provenance, name: str
+    ) -> Done[Any]:
+        await go_on.wait()
+        return await register(commands, once, provenance, name)
+
+    lanes = lanes_of(shop, effect)
+    other = Partition(TOPIC, 1)
+    shop.engine.run(lambda: lanes.begin({PARTITION: TOPIC_ID, other: TOPIC_ID}))
+    many = messages("ada", *["ignored"] * MOST_KEPT)
+
+    async def full() -> frozenset[Partition]:
+        return lanes.standing().full
+
+    async def let_go() -> None:
+        go_on.set()
+
+    assert shop.engine.run(lambda: lanes.take(many)).full == {PARTITION, other}
+    eventually(lambda: shop.engine.run(full) == {PARTITION})
+    shop.engine.run(let_go)
+    eventually(lambda: shop.engine.run(full) == frozenset())
+    finish(shop, lanes)
+
+
+@pytest.mark.parametrize("first", [0, 1_000_000])
+def test_a_message_that_ends_the_process_each_time_is_parked(
+    dsn: str, shop: Workshop, first: int
+) -> None:
     begun: list[str] = []
 
     async def effect(
@@ -166,8 +270,8 @@ def test_a_message_that_ends_the_process_each_time_is_parked(dsn: str, shop: Wor
     while not rows(dsn, PARKED):
         lives += 1
         lanes = lanes_of(shop, effect)
-        offset = begin(shop, lanes) or 0
-        rest = messages("ada", "deadly", "bob", "eve")[offset:]
+        offset = begin(shop, lanes) or first
+        rest = messages("ada", "deadly", "bob", "eve", begin=first)[offset - first :]
         before = len(begun)
         shop.engine.run(lambda: lanes.take(rest))  # noqa: B023
         eventually(lambda: len(begun) > before or rows(dsn, PARKED))  # noqa: B023
@@ -179,7 +283,7 @@ def test_a_message_that_ends_the_process_each_time_is_parked(dsn: str, shop: Wor
     assert lives == SUSPICIOUS + 3 + 1
     assert rows(dsn, PARKED) == [("deadly", "defect", 3)]
     assert rows(dsn, USERS) == [("ada",), ("bob",), ("eve",)]
-    assert begin(shop, lanes_of(shop, effect)) == 4
+    assert begin(shop, lanes_of(shop, effect)) == first + 4
 
 
 def test_beginning_again_and_again_is_nothing_suspicious(dsn: str, shop: Workshop) -> None:

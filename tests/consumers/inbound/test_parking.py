@@ -6,6 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from consumers.inbound.parking import DROPPED_AT_ONCE
 from consumers.inbound.requests import LONGEST_VALUE
 from tests.consumers.inbound.support import Desk, Post
 from tests.infra.cli.support import Cli, children_of, eventually
@@ -19,6 +20,13 @@ HEADERS = {
     "ce_type": "gradelog.inbound.UserChanged",
     "content-type": "application/json",
 }
+MANY = """
+INSERT INTO gradelog.inbound_parked (kind, topic, topic_id, partition, message_offset, sent_at,
+    header_names, header_values, payload, payload_size, reason, detail, attempts)
+SELECT kind, topic, topic_id, 1000, n, sent_at, '{}', '{}', payload, payload_size, 'many', '', 1
+FROM generate_series(1, %s) AS n, (SELECT * FROM gradelog.inbound_parked LIMIT 1) AS one
+RETURNING id
+"""
 ROLE = {"username": "ada", "course_id": "course-v1:A+B+C", "role": "staff"}
 
 
@@ -40,6 +48,7 @@ def bad(post: Post) -> list[str]:
     without = {name: HEADERS[name] for name in HEADERS if name != "ce_id"}
     post.raw("roster", b"\xff\x00 garbage", HEADERS)
     post.raw("roster", b"", HEADERS)
+    post.strange("roster", None, HEADERS)
     post.raw("roster", good, {})
     post.raw("roster", good, without)
     post.raw("roster", good, {**HEADERS, "ce_id": ""})
@@ -47,9 +56,13 @@ def bad(post: Post) -> list[str]:
     post.raw("roster", good, {**HEADERS, "ce_id": "x" * 256})
     post.raw("roster", good, {**HEADERS, "ce_specversion": "0.3"})
     post.raw("roster", good, {**HEADERS, "content-type": "application/avro"})
+    post.strange("roster", good, {**HEADERS, "content-type": None})
+    post.strange("roster", good, {**HEADERS, "ce_id": None})
+    post.raw("roster", b"[" * 300 + b"]" * 300, HEADERS)
+    post.raw("roster", b"[" * 5000 + b"]" * 5000, HEADERS)
     post.raw("roster", b"[]", {"content-type": "application/cloudevents+json"})
     post.raw("roster", b'{"id": "x"}', {"content-type": "application/cloudevents+json"})
-    undecodable = ["undecodable"] * 11
+    undecodable = ["undecodable"] * 16
     post.raw("roster", good, {**HEADERS, "ce_type": "gradelog.inbound.ScoreReported"})
     post.raw("roster", good, {**HEADERS, "ce_type": "learners.UserRegistered"})
     unknown = ["unknown type"] * 2
@@ -61,9 +74,10 @@ def bad(post: Post) -> list[str]:
         {"username": "ada", "is_staff": "true"},
         {"username": "ada", "admin": True},
         {"username": "a" * 151},
+        {"username": "ada", "user_id": 2**64},
     ):
         post.roster("UserChanged", data)
-    invalid = ["invalid"] * 7
+    invalid = ["invalid"] * 8
     post.roster("UserChanged", {"username": "a/b"})
     post.roster("UserChanged", {"username": "ada\0"})
     post.roster("CourseRoleGranted", {**ROLE, "username": "ada"})
@@ -79,6 +93,16 @@ def test_nonsense_is_parked_and_holds_nobody_up(desk: Desk) -> None:
     assert desk.figures() == (1, 0, len(reasons))
     assert all(detail for _, detail in desk.parked())
     assert ("x",) in desk.rows("SELECT message_id FROM gradelog.inbound_parked")
+
+
+def test_a_header_without_a_value_says_nothing(desk: Desk) -> None:
+    headers = {**HEADERS, "ce_traceparent": None, "x-any": None}
+    desk.post.strange("roster", json.dumps({"username": "ada"}).encode(), headers)
+    desk.post.strange("roster", b"garbage", headers)
+    desk.carried_out()
+    assert desk.figures() == (1, 0, 1)
+    ((values,),) = desk.rows("SELECT header_values FROM gradelog.inbound_parked")
+    assert values[-2:] == [b"", b""]
 
 
 def test_what_is_wrong_is_told_without_what_was_given(desk: Desk) -> None:
@@ -147,6 +171,8 @@ def test_the_command_shows_what_is_parked(two: Desk, cli: Cli) -> None:
     assert json.loads(shown["payload"]) == ROLE
     assert shown["headers"]["ce_id"] == "early"
     assert json.dumps(ROLE) in cli.run("parked", "show", str(early["id"])).out
+    (second,) = cli.ask("parked", "list", "--limit", "1", "--after", str(early["id"]))["parked"]
+    assert second == garbled
     missing = cli.run("parked", "show", "999")
     assert (missing.code, missing.err) == (1, "gradelog: no message is parked under 999\n")
 
@@ -187,6 +213,68 @@ def test_the_command_tries_again(two: Desk, cli: Cli) -> None:
             "parked": 0,
         },
     ]
+
+
+def test_what_was_done_is_told_whatever_becomes_of_the_rest(two: Desk, cli: Cli) -> None:
+    two.post.roster("UserChanged", {"username": "ada"})
+    two.carried_out()
+    ((first,), (second,)) = two.rows("SELECT id FROM gradelog.inbound_parked ORDER BY id")
+    # Of a topic that is not among those of the settings any more.
+    two.rows(
+        "UPDATE gradelog.inbound_parked SET kind = 'openedx.gone' WHERE id = %s RETURNING id",
+        second,
+    )
+    replayed = cli.run("parked", "replay", str(second), str(first), "999", "--json")
+    assert (replayed.code, replayed.err) == (1, "gradelog: not parked: 999\n")
+    result = json.loads(replayed.out)
+    assert (result["carried_out"], result["still_parked"]) == (1, 1)
+    assert [(one["id"], one["reason"]) for one in result["messages"]] == [
+        (first, None),
+        (second, "unknown kind"),
+    ]
+    assert [reason for reason, _ in two.parked()] == ["undecodable"]
+
+
+def test_a_time_that_no_calendar_has_is_no_hindrance(two: Desk, cli: Cli) -> None:
+    two.rows("UPDATE gradelog.inbound_parked SET sent_at = %s RETURNING id", 2**63 - 1)
+    assert [one["sent_at"] for one in cli.ask("parked", "list")["parked"]] == [None, None]
+
+
+def test_personal_data_is_found_however_it_is_written(desk: Desk, cli: Cli) -> None:
+    name = "Zo\u00eb O'Brien \U0001f600"
+    for written in (
+        json.dumps({"full_name": name}),
+        json.dumps({"full_name": name}, ensure_ascii=False),
+        json.dumps({"full_name": name}).replace("'", "\\u0027").replace("eb", "EB"),
+    ):
+        desk.post.raw("roster", written.encode(), HEADERS)
+    desk.post.raw("roster", b"{}", {**HEADERS, "ce_subject": name}, key="key")
+    desk.post.raw("roster", b"{}", HEADERS, key=name)
+    desk.post.raw("roster", b"{}", HEADERS)
+    desk.carried_out()
+    assert cli.ask("parked", "list", "--containing", name)["total"] == 5
+    assert cli.ask("parked", "drop", "--all", "--containing", name)["dropped"] == 5
+    assert cli.ask("parked", "list")["total"] == 1
+
+
+def test_a_message_gives_no_orders_to_a_terminal(desk: Desk, cli: Cli) -> None:
+    order = "\x1b]0;owned\x07\x9b2J"
+    strange = {**HEADERS, "ce_source": order, "x-any": order}
+    desk.post.raw("roster", f'"{order}"'.encode(), strange)
+    desk.post.roster("CourseRoleGranted", {**ROLE, "username": order}, key=order)
+    desk.carried_out()
+    first, second = (str(one["id"]) for one in cli.ask("parked", "list")["parked"])
+    for command in (["list"], ["show", first], ["show", second], ["replay", first, second]):
+        shown = cli.run("parked", *command).out
+        assert r"\x1b" in shown
+        assert all(character.isprintable() or character == "\n" for character in shown)
+
+
+def test_any_number_is_dropped(two: Desk, cli: Cli) -> None:
+    count = 2 * DROPPED_AT_ONCE
+    two.rows(MANY, count)
+    assert cli.ask("parked", "drop", "--all", "--reason", "many")["dropped"] == count
+    assert len(two.parked()) == 2
 
 
 def test_the_command_forgets(two: Desk, cli: Cli) -> None:

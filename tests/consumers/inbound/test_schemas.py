@@ -70,11 +70,62 @@ def test_an_example_is_taken_as_one_type_at_least(example: Any) -> None:
     assert taken == {type_ for type_ in schemas() if fits(type_, example)}
 
 
+ITEM = {"student_id": "a", "course_id": "c", "item_id": "i", "item_type": "t"}
+POINTS = {"points_earned": 1, "points_possible": 2}
+UUID = {"submission_uuid": "6f0a1d0e-0c52-4a3e-9a6b-2f6c1f8a4d11"}
+
+
+@pytest.mark.parametrize(
+    ("type_", "data", "taken"),
+    [
+        ("ScoreReported", {**POINTS, **UUID, "student_item": None}, True),
+        ("ScoreReported", {**POINTS, **UUID, "create_submission": False}, True),
+        ("ScoreReported", {**POINTS, **UUID, "create_submission": True}, False),
+        ("ScoreReported", {**POINTS, **UUID, "student_item": ITEM}, False),
+        ("ScoreReported", {**POINTS, "submission_uuid": None, "student_item": ITEM}, True),
+        ("ScoreReported", {**POINTS, "submission_uuid": None, "student_item": None}, False),
+        ("ScoreReported", {**POINTS, **UUID, "scored_by": "two\nlines"}, False),
+        ("EnrollmentChanged", {"course_id": "c", "username": None, "user_id": None}, False),
+        ("EnrollmentChanged", {"course_id": "c", "username": None, "user_id": 1.0}, True),
+    ],
+)
+def test_what_goes_together_is_in_the_schema(type_: str, data: Any, taken: bool) -> None:
+    assert is_taken(PREFIX + type_, data) is taken
+    assert fits(PREFIX + type_, data) is taken
+
+
+@pytest.mark.parametrize(
+    ("moment", "taken"),
+    [
+        ("2026-03-01T12:00:00Z", True),
+        ("2026-03-01t12:00:00.123456789+05:30", True),
+        ("2026-03-01T12:00:00", False),
+        ("2026-03-01", False),
+        ("1700000000", False),
+        (1700000000, False),
+        ("2026-02-30T12:00:00Z", False),
+        ("2026-03-01T12:00:00+99:00", False),
+        ("\u0662026-03-01T12:00:00Z", False),
+    ],
+)
+def test_a_moment_is_one_without_guessing(moment: object, taken: bool) -> None:
+    enrollment = {"username": "ada", "course_id": "c", "enrolled_at": moment}
+    assert is_taken(PREFIX + "EnrollmentChanged", enrollment) is taken
+
+
+def test_what_is_wrong_with_a_moment_is_told_without_it() -> None:
+    enrollment = {"username": "ada", "course_id": "c", "enrolled_at": "2026-02-30T12:00:00Z"}
+    with pytest.raises(RejectedError) as rejected:
+        DECODE(message(PREFIX + "EnrollmentChanged", enrollment))
+    assert "enrolled_at" in rejected.value.detail
+    assert "02-30" not in rejected.value.detail
+
+
 def test_schema_and_code_refuse_the_same() -> None:
     for example in EXAMPLES:
         (type_, *_) = [type_ for type_ in schemas() if is_taken(type_, example)]
         for name in example:
-            for value in (True, 3.5, "", [], {}, "\0", -1, 2**60):
+            for value in (True, 3.5, 2.0, "", [], {}, "\0", -1, 2**60, None):
                 changed = {**example, name: value}
                 assert is_taken(type_, changed) == fits(type_, changed), (type_, name, value)
         assert not is_taken(type_, {**example, "more": 1})

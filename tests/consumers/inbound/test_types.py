@@ -139,6 +139,14 @@ def test_a_problem_state_is_kept_and_sealed(desk: Desk, opened: School) -> None:
     assert "secret" not in saved["state"]
 
 
+def test_a_problem_is_one_of_its_course(desk: Desk, opened: School) -> None:
+    user_id = opened.register("ada")
+    problem = {"user_id": user_id, "usage_key": key("problem", "p1"), "grade": 1, "max_grade": 1}
+    desk.post.scores("ProblemStateSaved", {**problem, "course_id": "course-v1:Other+Course+1"})
+    desk.carried_out()
+    assert desk.parked() == [("invalid", "the usage_key is one of another course")]
+
+
 def test_a_rejected_exam_counts_nothing_until_it_is_verified(desk: Desk, graded: School) -> None:
     graded.publish(flags={"rejected_exam_overrides_grade": True})
     graded.register("ada")
