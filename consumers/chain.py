@@ -11,9 +11,10 @@ from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
 
-KEPT: Final = 20_000
+KEPT: Final = 25_000
 KEPT_BYTES: Final = 32 * 1024 * 1024
-"""Most that waits for a gap to close: messages, and bytes of them."""
+"""Most that waits for a gap to close: messages, and bytes of them. More messages than a relay has
+on their way at a time, all of which may stand before those that close it."""
 
 
 class GapError(Exception):

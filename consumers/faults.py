@@ -1,6 +1,7 @@
 """Which partitions stand still, why, and when they are tried again."""
 
 import time
+import traceback
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
@@ -59,7 +60,7 @@ class Faults:
             topic=partition.topic,
             partition=partition.number,
             error=text,
-            exc_info=None if isinstance(error, _EXPECTED) else error,
+            **({} if isinstance(error, _EXPECTED) else {"exception": _traceback(error)}),
         )
 
     def is_stopped(self, partition: Partition) -> bool:
@@ -91,6 +92,12 @@ class Faults:
     def clear(self) -> None:
         """Forget all."""
         self._faults.clear()
+
+
+def _traceback(error: Exception) -> str:
+    """Where it arose. No values of variables, which may be of people; no errors before it."""
+    found = traceback.format_exception(type(error), error, error.__traceback__, chain=False)
+    return "".join(found[:-1]) + message_of(error)
 
 
 def message_of(error: Exception) -> str:

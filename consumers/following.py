@@ -31,7 +31,7 @@ from consumers.kafka.client import (
     Partition,
     UnknownTopicError,
 )
-from consumers.offsets import Offsets, OffsetsHeldError
+from consumers.offsets import Offsets
 from consumers.reader_database import (
     FIRST_PAUSE,
     LONGEST_PAUSE,
@@ -39,9 +39,9 @@ from consumers.reader_database import (
 )
 from consumers.reading import read_step
 from consumers.step_writing import Apply, OnBad, OnMarks, OnPoison, StepWriting
-from consumers.steps import Item, Step
+from consumers.steps import Item, Step, Unreadable
 from consumers.watch import Watch
-from domain.events import Event
+from domain.events import Event, Recorded
 from projections.bulk import collector_paused
 from projections.read_model import Row
 
@@ -54,6 +54,9 @@ POLL: Final = 0.2
 
 FEW: Final = 8
 """One in so many of a batch: when fewer came, there is no more to wait for."""
+
+MOVE_EVERY: Final = 1.0
+"""Seconds between two times that it is written how far a reader is who is not told of marks."""
 
 TELL_GROUP_EVERY: Final = 1.0
 COMPARE_EVERY: Final = 2.0
@@ -125,7 +128,7 @@ class Following(StepWriting):
         self._changed: set[Partition] = set()
         self._failure: Exception | None = None
         self._to_tell: dict[Partition, int] = {}
-        self._tell_at, self._compare_at = 0.0, 0.0
+        self._tell_at, self._compare_at, self._move_at = 0.0, 0.0, 0.0
         self._moved, self._read_at = True, 0.0
         self._missing_since: int | None = None
         self._watch = Watch(client, self._topics, lambda: list(self._followed))
@@ -219,7 +222,9 @@ class Following(StepWriting):
                 self._read_at = time.monotonic()
             else:
                 self._rest()
-        except (DatabaseGoneError, OffsetsHeldError) as error:
+            if time.monotonic() >= self._move_at:
+                self._move()
+        except DatabaseGoneError as error:
             self._lost(error)
         except psycopg.Error as error:
             operational = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
@@ -259,8 +264,7 @@ class Following(StepWriting):
 
     def _lost(self, error: Exception) -> None:
         self.figures.reconnects += 1
-        is_held = isinstance(error, OffsetsHeldError)
-        self._tell("another member holds a partition" if is_held else "the database is lost", error)
+        self._tell("the database is lost", error)
         self._followed.clear()
         self._database.lose()
 
@@ -299,6 +303,9 @@ class Following(StepWriting):
         ids = self._watch.topic_ids(within=LONGEST_PAUSE)
         begins: dict[Partition, int | None] = {}
         for partition, standing in standings.items():
+            before = self._followed.get(partition)
+            if before is not None and before.standing != standing:
+                self._faults.forget(partition)  # somebody else has got past it
             topic_id = ids.get(partition.topic) or standing.topic_id
             anew = standing.topic_id is not None and topic_id != standing.topic_id
             offset = 0 if anew else standing.next_offset
@@ -420,7 +427,8 @@ class Following(StepWriting):
         step, gaps = read_step(messages, here, self._wanted)
         read = time.perf_counter()
         self.figures.parsing += read - began
-        self._begin(step)
+        if self._is_news(step):
+            self._begin(step)
         for partition, error in gaps.items():
             self._stop(partition, error)
         self.figures.writing += time.perf_counter() - read
@@ -428,7 +436,27 @@ class Following(StepWriting):
         self.figures.repeats += len(messages) - len(step.entries)
         self.figures.batches += 1
 
+    def _is_news(self, step: Step) -> bool:
+        """Whether a step has to be written now. Otherwise only positions move, which can wait."""
+        return self._on_marks is not None or any(
+            isinstance(entry.item, Recorded | Unreadable) for entry in step.entries
+        )
+
     # --- writing ----------------------------------------------------------------------------
+
+    def _move(self) -> None:
+        """Write how far the partitions are whose news were for nobody."""
+        self._move_at = time.monotonic() + MOVE_EVERY
+        moved = {
+            partition: followed
+            for partition, followed in self._followed.items()
+            if followed.reached() != followed.standing and not self._faults.is_stopped(partition)
+        }
+        if moved:
+            self._here = moved
+            before = {partition: followed.standing for partition, followed in moved.items()}
+            after = {partition: followed.reached() for partition, followed in moved.items()}
+            self._carry_out(Step((), before, after))
 
     def _begin(self, step: Step) -> None:
         self._carry_out(step)

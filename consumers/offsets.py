@@ -29,9 +29,15 @@ CREATE TABLE IF NOT EXISTS {table} (
     PRIMARY KEY (subscription, topic, partition)
 )
 """
+# The conflict alone would wait for whoever is just moving a row that is there.
 _ADD: Final = """
 INSERT INTO {table} (subscription, topic, partition)
-SELECT %s, * FROM unnest(%s::text[], %s::int[]) ON CONFLICT DO NOTHING
+SELECT %s, * FROM unnest(%s::text[], %s::int[]) AS w (topic, partition)
+WHERE NOT EXISTS (
+    SELECT FROM {table} o
+    WHERE o.subscription = %s AND o.topic = w.topic AND o.partition = w.partition
+)
+ON CONFLICT DO NOTHING
 """
 _LOAD: Final = """
 SELECT o.topic, o.partition, o.topic_id, o.next_offset, o.position
@@ -102,7 +108,8 @@ class Offsets:
     ) -> dict[Partition, Standing]:
         """Where these partitions stand; a new one is added at the beginning."""
         topics, numbers = [p.topic for p in partitions], [p.number for p in partitions]
-        db.execute(self._statement(_ADD), (self.subscription, topics, numbers))
+        arguments = (self.subscription, topics, numbers, self.subscription)
+        db.execute(self._statement(_ADD), arguments)
         return self._standings(db, _LOAD, (topics, numbers, self.subscription))
 
     def load_all(self, db: Connection[Row]) -> dict[Partition, Standing]:
@@ -136,7 +143,7 @@ class Offsets:
         try:
             moved = db.execute(self._statement(_MOVE), arguments, prepare=True).rowcount
         except errors.LockNotAvailable as error:
-            raise OffsetsHeldError("its lock was waited for in vain") from error
+            raise OffsetsHeldError("another member holds the partition") from error
         if moved != len(touched):
             raise OffsetsMovedError
 

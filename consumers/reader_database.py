@@ -13,9 +13,10 @@ from projections.read_model import Row
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 2.0
 
-_GONE: Final = ("08", "53", "57P", "58", "25006")
-"""SQLSTATEs of a server that cannot serve at the moment: the connection, resources, an
-administrator's shutdown, disks, and a server that has become the read-only one of a pair."""
+_GONE: Final = ("08", "57P", "25006")
+"""SQLSTATEs of a server that does not serve at the moment: the connection, an administrator's
+shutdown, and a server that has become the read-only one of a pair. Of one that answers, and has
+no room or no memory for this, another transaction may find enough."""
 
 _CONFLICT: Final = ("40001", "40P01")
 """Somebody else was in the way; the same may go well at once."""

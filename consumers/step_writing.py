@@ -83,8 +83,15 @@ class StepWriting(ABC):
             self._write_past_conflicts(step)
         except OffsetsMovedError:
             self._moved_by_others(step.after)
+        except OffsetsHeldError as error:
+            # The others need not wait for the one that is held.
+            for partition in step.after:
+                if len(step.after) == 1:
+                    self._stop(partition, error)
+                else:
+                    self._carry_out(self._still_ours(step.of(partition)))
         except Exception as error:
-            if isinstance(error, OffsetsHeldError) or self._database.is_lost_by(error):
+            if self._database.is_lost_by(error):
                 raise
             if len(step.entries) > 1:
                 for half in step.halves():
@@ -168,7 +175,7 @@ class StepWriting(ABC):
                 self._moved_by_others(step.after)
                 return
             except Exception as another:
-                if isinstance(another, OffsetsHeldError) or self._database.is_lost_by(another):
+                if self._database.is_lost_by(another):
                     raise
                 logger.exception("a message cannot be put aside")
         self._stop(entry.partition, error)

@@ -73,6 +73,10 @@ class Step:
             {p: standing for p, standing in self.after.items() if p not in partitions},
         )
 
+    def of(self, partition: Partition) -> "Step":
+        """The same without all other partitions."""
+        return self.without(self.after.keys() - {partition})
+
     def halves(self) -> tuple["Step", "Step"]:
         """The same as two, one after the other."""
         return self.cut(len(self.entries) // 2)

@@ -107,6 +107,10 @@ class UnknownEventTypeError(LookupError):
     """The log holds an event that this version of the code does not know."""
 
 
+class UnknownEventVersionError(UnknownEventTypeError):
+    """The log holds an event of a later version of its type than this code knows."""
+
+
 def register(*event_types: type[Event]) -> None:
     """Make stored names known. A name is given once and never changes its meaning."""
     for event_type in event_types:
@@ -215,12 +219,19 @@ def from_state(topic: str, state: State, stream_id: UUID, version: int) -> Event
     """The event that was stored, upcast to the current version of its type.
 
     No validation: what is in the log happened. ``state`` is taken over, not copied.
+
+    Raises:
+        UnknownEventTypeError: a newer version of the code wrote it.
     """
     decoder = _DECODERS.get(topic) or _decoder(topic)
     stored_version = state.pop("class_version", 1)
     while stored_version < decoder.version:
         getattr(decoder.event_class, f"upcast_v{stored_version}_v{stored_version + 1}")(state)
         stored_version += 1
+    if stored_version > decoder.version:
+        raise UnknownEventVersionError(
+            f"{topic!r} is stored in version {stored_version}, later than {decoder.version}"
+        )
     for name, convert in decoder.converters:
         value = state[name]
         if value is not None:

@@ -18,6 +18,7 @@ import domain.submissions.application  # noqa: F401 - registers its events
 from domain.events import (
     Event,
     UnknownEventTypeError,
+    UnknownEventVersionError,
     event_type,
     fields_of,
     from_state,
@@ -111,3 +112,9 @@ def test_a_stored_name_belongs_to_one_type_for_ever() -> None:
 def test_an_event_of_a_newer_program_is_refused_by_name() -> None:
     with pytest.raises(UnknownEventTypeError, match=r"grades\.FromTheFuture"):
         event_type("grades.FromTheFuture")
+
+
+def test_an_event_of_a_later_version_of_its_type_is_refused() -> None:
+    state = {"class_version": 4, "name": "d", "tags": [], "timestamp": "2026-03-01T00:00:00Z"}
+    with pytest.raises(UnknownEventVersionError, match=r"tests\.Renamed.* version 4, later than 3"):
+        from_state("tests.Renamed", state, STREAM, 1)

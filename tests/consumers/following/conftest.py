@@ -115,6 +115,12 @@ class Member:
         return None if state is None else state.error
 
 
+def all_of(place: Place, count: int) -> None:
+    """Wait until so many events were applied, each once."""
+    wait_until(lambda: len(place.seen()) >= count)
+    assert sorted(place.seen()) == list(range(1, count + 1))
+
+
 @pytest.fixture
 def logs() -> Iterator[Sequence[Any]]:
     """What was logged; it takes long to draw every variable of a traceback for the terminal."""

@@ -9,7 +9,7 @@ import pytest
 
 from consumers.kafka.client import Message
 from domain.events import Recorded
-from tests.consumers.following.conftest import Place
+from tests.consumers.following.conftest import Place, all_of
 from tests.consumers.following.publisher import Publisher, passed
 from tests.school import wait_until
 
@@ -225,12 +225,18 @@ def test_what_another_connection_of_the_function_says_is_an_error_of_the_functio
 def test_a_member_that_holds_a_partition_without_end_is_named(
     place: Place, publisher: Publisher
 ) -> None:
-    publisher.publish(passed(3, courses=1))
-    member = place.member(options="-c lock_timeout=100ms")
-    wait_until(lambda: place.seen() == [1, 2, 3])
+    events = passed(20)
+    held, _ = publisher.place(events[0].event)
+    free = {e.position for e in events if publisher.place(e.event)[0] != held}
+    member = place.member(options="-c lock_timeout=100ms", retry_after=0.05)
+    member.until(lambda f: len(f.positions) == 5)
     with place.connect() as other, other.transaction():
-        other.execute("SELECT 1 FROM gradelog.kafka_offsets FOR UPDATE")
-        publisher.publish(passed(3, after=3, courses=1))
-        wait_until(lambda: "another member holds" in (member.following.error or ""))
-    wait_until(lambda: place.seen() == [1, 2, 3, 4, 5, 6])
-    wait_until(lambda: member.following.error is None)
+        other.execute(
+            "SELECT 1 FROM gradelog.kafka_offsets WHERE partition = %s FOR UPDATE", (held.number,)
+        )
+        publisher.publish(events)
+        wait_until(lambda: "another member holds" in (member.error_of(held) or ""))
+        wait_until(lambda: set(place.seen()) == free)
+        place.member("two", group="others")  # takes up what is held, and is not held up
+    all_of(place, 20)
+    wait_until(lambda: member.error_of(held) is None)

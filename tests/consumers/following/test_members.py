@@ -11,9 +11,8 @@ from consumers.kafka.client import Partition
 from consumers.offsets import Offsets, Standing
 from domain.events import Recorded
 from projections.read_model import Row
-from tests.consumers.following.conftest import Place
+from tests.consumers.following.conftest import Place, all_of
 from tests.consumers.following.publisher import Publisher, passed
-from tests.school import wait_until
 
 pytestmark = pytest.mark.kafka
 
@@ -35,11 +34,6 @@ class StallingOffsets(Offsets):
             self.stalled.set()
             assert self.go_on.wait(60)
         Offsets.move(self, db, before, after)
-
-
-def all_of(place: Place, count: int) -> None:
-    wait_until(lambda: len(place.seen()) >= count)
-    assert sorted(place.seen()) == list(range(1, count + 1))
 
 
 def test_two_members_share_and_one_takes_over_what_the_other_leaves(
