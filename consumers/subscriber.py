@@ -10,19 +10,18 @@
 
     subscriber.run()
 
-Each event is handled once: what a handler writes with ``db`` and where the subscriber stands
-are one transaction. A handler that also does something else, such as sending a mail, may do
-that again after a crash. What fails again and again is parked with its reason; the rest goes on.
+What a handler writes with ``db`` and where the subscriber stands are one transaction: it counts
+once. The handler may be called more often, when a neighbour of the event fails or a connection
+is lost. What fails again and again is parked with its reason; the rest goes on.
 """
 
 import signal
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar, overload
 
-import psycopg
 import structlog
 from psycopg import Connection
 
@@ -35,17 +34,22 @@ import domain.learners.enrollment
 import domain.learners.user
 import domain.submissions.student_item
 import domain.submissions.team_submission  # noqa: F401 - whoever reads events knows them all
-from consumers.followed import PartitionState
-from consumers.following import message_of
-from consumers.kafka.client import Client, KafkaError, Partition
+from consumers import subscriber_database
+from consumers.faults import message_of
+from consumers.kafka.client import Client, KafkaError, Partition, Topic
 from consumers.kafka.clients import ClientSettings, client
 from consumers.messages import Positioned, parse, topic_names
+from consumers.reader_database import ReaderDatabase
+from consumers.step_writing import NotWrittenError, check_transaction
 from consumers.subscriber_following import Handle, ParkingFollowing
-from consumers.subscriber_tables import Parked, Tables
-from domain.events import Event, Recorded
+from consumers.subscriber_parked import Parked
+from consumers.subscriber_status import Status, status_of
+from consumers.subscriber_tables import Tables
+from consumers.subscriber_topics import SubscribedTopics, ask, ends_of
+from domain.events import Event, Recorded, registered
 from projections.read_model import Row
 
-__all__ = ["HandleEach", "Parked", "Status", "Subscriber"]
+__all__ = ["ClientSettings", "HandleEach", "Parked", "RecordedEvent", "Status", "Subscriber"]
 
 logger = structlog.get_logger(__name__)
 
@@ -53,25 +57,19 @@ SCHEMA: Final = "gradelog_subscriber"
 ATTEMPTS: Final = 3
 BATCH: Final = 500
 
-HandleEach = Callable[[Connection[Row], Recorded], None]
-F = TypeVar("F", bound=HandleEach)
+E = TypeVar("E", bound=Event)
+E2 = TypeVar("E2", bound=Event)
+E_co = TypeVar("E_co", bound=Event, covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
-    """How a subscription is.
+class RecordedEvent(Recorded, Generic[E_co]):
+    """``Recorded`` for who knows the type of its event."""
 
-    Attributes:
-        partitions: where each partition stands, whoever reads it.
-        lag: messages that nobody has handled yet; None when Kafka does not tell.
-        parked: how many messages are parked.
-        error: what is wrong with this member; None if nothing is.
-    """
+    event: E_co
 
-    partitions: dict[Partition, PartitionState]
-    lag: int | None
-    parked: int
-    error: str | None
+
+HandleEach = Callable[[Connection[Row], RecordedEvent[E]], None]
 
 
 class Subscriber:
@@ -108,11 +106,18 @@ class Subscriber:
             batch: most events in one transaction. Handling them must not take minutes: a
                 member that takes none for five minutes loses its partitions to others.
             schema: where the tables of the subscription are. They are created.
+
+        Raises:
+            TypeError: ``types`` holds something else.
+            psycopg.ProgrammingError: the connection string cannot be read.
         """
+        subscriber_database.check(database)
+        _check_types(types or ())
         settings = ClientSettings(kafka) if isinstance(kafka, str) else kafka
         self._client: Client = client(settings)
         self._database = database
         self._name = name
+        self._prefix = prefix
         self._topics = topic_names(prefix)
         self._types = None if types is None else frozenset(types)
         self._attempts = attempts
@@ -120,18 +125,39 @@ class Subscriber:
         self._block = block
         self._batch = batch
         self._tables = Tables(name, schema)
+        self._subscribed = SubscribedTopics(self._tables, self._topics.values())
         self._created = False
-        self._each: dict[type[Event], HandleEach] = {}
+        self._each: dict[type[Event], HandleEach[Any]] = {}
         self._handle: Handle | None = None
         self._following: ParkingFollowing | None = None
 
-    def on(self, *types: type[Event]) -> Callable[[F], F]:
+    @overload
+    def on(self, type_: type[E], /) -> Callable[[HandleEach[E]], HandleEach[E]]: ...
+
+    @overload
+    def on(
+        self, type_: type[E], other: type[E2], /
+    ) -> Callable[[HandleEach[E | E2]], HandleEach[E | E2]]: ...
+
+    @overload
+    def on(
+        self, type_: type[Event], /, *types: type[Event]
+    ) -> Callable[[HandleEach[Event]], HandleEach[Event]]: ...
+
+    def on(self, *types: type[Event]) -> Callable[[HandleEach[Any]], HandleEach[Any]]:
         """Let a function handle the events of these types, one at a time.
 
         It gets the connection, in a transaction that it must not end, and the event.
-        """
 
-        def note(handle: F) -> F:
+        Raises:
+            TypeError: no types are given, or something else is.
+            ValueError: events of a type are handled by another function already.
+        """
+        _check_types(types)
+        if not types:
+            raise TypeError("on wants the types of the events: @subscriber.on(ScoreSet)")
+
+        def note(handle: HandleEach[Any]) -> HandleEach[Any]:
             for type_ in types:
                 if type_ in self._each:
                     raise ValueError(f"{type_.TOPIC} is handled by another function already")
@@ -153,7 +179,7 @@ class Subscriber:
         following = ParkingFollowing(
             self._client,
             self._connect,
-            group=f"gradelog-subscriber.{self._name}",
+            prefix=self._prefix,
             topics=self._topics,
             types=self._wanted(),
             batch=self._batch,
@@ -161,37 +187,50 @@ class Subscriber:
             handle=self._handled,
             attempts=self._attempts,
             block=self._block,
+            retry_after=self._retry_after,
         )
-        following.retry_after = self._retry_after
         self._following = following
-        with _until_signalled() if stop is None else _given(stop) as ends:
-            following.run(ends)
+        try:
+            with _until_signalled() if stop is None else _given(stop) as ends:
+                following.run(ends)
+        finally:
+            self._following = None
 
     # --- parked messages --------------------------------------------------------------------
 
-    def parked(self) -> list[Parked]:
-        """What was put aside, the oldest first."""
+    def parked(self, *, after: int = 0, limit: int | None = None) -> list[Parked]:
+        """What was put aside, the oldest first.
+
+        Args:
+            after: only those with a greater id.
+            limit: the most; None for all.
+        """
         with closing(self._connect()) as db:
-            return self._tables.parked(db)
+            return self._tables.parked.all(db, self._topics.values(), after=after, limit=limit)
 
     def retry(self, *ids: int, handle: Handle | None = None) -> list[int]:
         """Handle parked messages now, each in a transaction of its own; return those that went.
 
-        What fails stays, with its new reason. With ``block``, the later ones of the same key
-        are then left alone.
+        What fails stays, with its new reason; so does an event that nothing here handles. With
+        ``block``, the later ones of the same key are then left alone.
 
         Args:
             ids: which; all when none is given.
             handle: as for ``run``, unless this subscriber knows it already.
+
+        Raises:
+            ValueError: nothing handles the events.
+            psycopg.OperationalError: the database is lost.
         """
         self._handle = handle or self._handle
+        wanted = self._wanted()
         done: list[int] = []
         held: set[tuple[str, bytes | None]] = set()
         with closing(self._connect()) as db:
-            for parked in self._tables.parked(db):
-                key = (parked.message.partition.topic, parked.message.key)
-                wanted = not ids or parked.id in ids
-                if wanted and key not in held and self._retried(db, parked.id):
+            for parked in self._tables.parked.places(db, self._topics.values()):
+                key = (parked.topic, parked.key)
+                asked = not ids or parked.id in ids
+                if asked and key not in held and self._retried(db, parked.id, wanted):
                     done.append(parked.id)
                 elif self._block:
                     held.add(key)
@@ -200,25 +239,34 @@ class Subscriber:
     def drop(self, *ids: int) -> int:
         """Forget parked messages; return how many there were."""
         with closing(self._connect()) as db:
-            return self._tables.drop(db, ids)
+            return self._tables.parked.drop(db, ids)
 
-    def _retried(self, db: Connection[Row], id_: int) -> bool:
+    def _retried(
+        self, db: Connection[Row], id_: int, wanted: frozenset[type[Event]] | None
+    ) -> bool:
+        database = ReaderDatabase(lambda: db)
+        database.open()
+        is_done = False
         try:
             with db.transaction():
-                parked = self._tables.lock(db, id_)
+                parked = self._tables.parked.lock(db, id_)
                 if parked is None:
                     return False  # somebody else is busy with it
                 found = parse(parked.message)
-                assert isinstance(found, Positioned)
-                self._tables.drop(db, [id_])
-                self._handled(db, [found.recorded])
-        except (psycopg.OperationalError, psycopg.InterfaceError):
-            raise
-        except Exception as error:  # noqa: BLE001 - told of the message
+                events = [found.recorded] if isinstance(found, Positioned) else []  # or a mark
+                if wanted is not None and any(type(e.event) not in wanted for e in events):
+                    return False
+                self._tables.parked.drop(db, [id_])
+                self._handled(db, events)
+                check_transaction(db)
+                is_done = True
+            _check_done(is_done)
+        except Exception as error:
+            if database.is_lost_by(error):
+                raise
             logger.warning("parked message fails again", id=id_, error=message_of(error))
-            self._tables.failed(db, id_, message_of(error))
-            return False
-        return True
+            self._tables.parked.failed(db, id_, message_of(error))
+        return is_done
 
     # --- going back, and how it is ----------------------------------------------------------
 
@@ -226,51 +274,56 @@ class Subscriber:
         """Handle every event after a position (again), also while members run.
 
         It is for the subscriber to undo before what it made of them. Messages of later
-        events are not parked any more; they come again.
+        events are not parked any more; they come again. A partition that has not reached the
+        position goes on from where it is; one that was never read begins after the position.
 
         Raises:
             KafkaError: Kafka does not tell which partitions there are.
+            PartitionsChangedError: there are others now, and they have to begin earlier.
         """
-        admin = self._client.admin()
-        try:
-            found = admin.topics(self._topics.values())
-        finally:
-            admin.close()
-        partitions = [Partition(t.name, n) for t in found.values() for n in range(t.partitions)]
+        found = ask(self._client, self._topics.values())
         with closing(self._connect()) as db:
-            self._tables.replay(db, position, partitions)
+            self._subscribed.replay(db, position, found)
 
     def status(self) -> Status:
         """How the subscription is, with all its members.
+
+        Costs two queries where a member runs in this process; elsewhere Kafka is asked, which
+        takes seconds if it does not answer.
 
         Raises:
             psycopg.OperationalError: the database does not tell.
         """
         with closing(self._connect()) as db:
-            standings, parked = self._tables.standings(db), self._tables.count(db)
-        ends = self._ends(list(standings))
-        own = {} if self._following is None else self._following.state()
-        partitions = {}
-        for partition, standing in standings.items():
-            end = None if ends is None else ends.get(partition)
-            lag = None if end is None else max(0, end - standing.next_offset)
-            error = own[partition].error if partition in own else None
-            partitions[partition] = PartitionState(
-                standing.position, standing.next_offset, lag, error
-            )
-        lags = [state.lag for state in partitions.values()]
-        lag = None if ends is None else sum(found for found in lags if found is not None)
-        error = None if self._following is None else self._following.error
-        return Status(partitions, lag, parked, error)
+            standings, counts = self._tables.standings(db), self._subscribed.known(db)
+            parked = self._tables.parked.count(db, self._topics.values())
+        names = set(self._topics.values())
+        standings = {p: standing for p, standing in standings.items() if p.topic in names}
+        following = self._following
+        if following is not None:
+            errors = {p: state.error for p, state in following.state().items()}
+            found, ends, error = following.found, following.ends, following.error
+        else:
+            errors = {}
+            found, ends, error = self._ask_kafka(counts)
+        return status_of(standings, counts, found, ends, errors, parked=parked, error=error)
 
-    def _ends(self, partitions: Collection[Partition]) -> dict[Partition, int] | None:
-        consumer = self._client.consumer()
+    def _ask_kafka(
+        self, counts: Mapping[str, int]
+    ) -> tuple[Mapping[str, Topic], Mapping[Partition, int], str | None]:
         try:
-            return dict(consumer.end_offsets(partitions)) if partitions else {}
-        except KafkaError:
-            return None
-        finally:
-            consumer.close()
+            found = ask(self._client, self._topics.values())
+            ends = ends_of(self._client, found.values())
+        except KafkaError as error:
+            return {}, {}, f"Kafka does not tell: {error}"
+        for name in self._topics.values():
+            if name not in found:
+                return found, ends, f"there is no topic {name}"
+            count = found[name].partitions
+            if counts.get(name, count) != count:
+                known = counts[name]
+                return found, ends, f"{name} has {count} partitions, and was read with {known}"
+        return found, ends, None
 
     # --- inside -----------------------------------------------------------------------------
 
@@ -282,21 +335,16 @@ class Subscriber:
         return (self._types or frozenset()) | self._each.keys()
 
     def _handled(self, db: Connection[Row], events: Sequence[Recorded]) -> None:
+        subscriber_database.as_usual(db)
         for recorded in events if self._each else ():
             each = self._each.get(type(recorded.event))
             if each is not None:
-                each(db, recorded)
+                each(db, _typed(recorded))
         if self._handle is not None:
             self._handle(db, events)
 
     def _connect(self) -> Connection[Row]:
-        settings: dict[str, Any] = {
-            "connect_timeout": 5,
-            "application_name": f"gradelog subscriber {self._name}",
-            "keepalives_idle": 30,
-            "tcp_user_timeout": 30_000,
-        }
-        db: Connection[Row] = psycopg.connect(self._database, autocommit=True, **settings)
+        db = subscriber_database.connect(self._database, self._name)
         try:
             if not self._created:
                 self._tables.create(db)
@@ -305,6 +353,29 @@ class Subscriber:
             db.close()
             raise
         return db
+
+
+def _check_types(types: Collection[type[Event]]) -> None:
+    known = set(registered())
+    for type_ in types:
+        if type_ not in known:
+            raise TypeError(f"{type_!r} is not a type of events that are recorded")
+
+
+def _check_done(is_done: bool) -> None:
+    if not is_done:
+        raise NotWrittenError("the transaction was rolled back by psycopg.Rollback")
+
+
+def _typed(found: Recorded) -> RecordedEvent[Any]:
+    return RecordedEvent(
+        found.position,
+        found.event,
+        found.type,
+        found.event_id,
+        found.recorded_at,
+        found.provenance,
+    )
 
 
 @contextmanager

@@ -1,16 +1,21 @@
-"""The tables of a subscriber in its own database: offsets, attempts and parked messages."""
+"""The tables of a subscriber in its own database: who it is, where it stands, what it tries."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from psycopg import Connection, sql
 
-from consumers.kafka.client import Headers, Message, Partition
+from consumers import subscriber_parked
+from consumers.kafka.client import Partition
 from consumers.offsets import Offsets, Standing
 from consumers.steps import Step
+from consumers.subscriber_parked import ParkedMessages, storable
 from projections.read_model import Row
+
+VERSION: Final = 2
+"""Of the tables. Raised whenever what makes them changes; they are made anew in place."""
 
 _CREATE: Final = """
 CREATE SCHEMA IF NOT EXISTS {schema};
@@ -24,116 +29,97 @@ CREATE TABLE IF NOT EXISTS {attempts} (
     careful      bigint  NOT NULL,
     PRIMARY KEY (subscription, topic, partition)
 );
-CREATE TABLE IF NOT EXISTS {parked} (
-    id            bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    subscription  text        NOT NULL,
-    topic         text        NOT NULL,
-    partition     integer     NOT NULL,
-    "offset"      bigint      NOT NULL,
-    position      bigint,
-    type          text,
-    key           bytea,
-    payload       bytea,
-    header_names  text[]      NOT NULL,
-    header_values bytea[]     NOT NULL,
-    produced_at   bigint      NOT NULL,
-    error         text        NOT NULL,
-    attempts      integer     NOT NULL,
-    parked_at     timestamptz NOT NULL DEFAULT now()
+ALTER TABLE {attempts} ADD COLUMN IF NOT EXISTS topic_id uuid,
+    ADD COLUMN IF NOT EXISTS losses integer NOT NULL DEFAULT 0,
+    ADD COLUMN IF NOT EXISTS lost_with text;
+CREATE TABLE IF NOT EXISTS {topics} (
+    subscription text    NOT NULL,
+    topic        text    NOT NULL,
+    partitions   integer NOT NULL,
+    settled      bigint  NOT NULL DEFAULT 0,
+    PRIMARY KEY (subscription, topic)
 );
-CREATE INDEX IF NOT EXISTS {parked_keys} ON {parked} (subscription, topic, key);
+CREATE TABLE IF NOT EXISTS {installation} (
+    only_one boolean PRIMARY KEY DEFAULT true CHECK (only_one),
+    id       uuid    NOT NULL DEFAULT gen_random_uuid(),
+    version  integer NOT NULL
+);
 """
+_NOTE_VERSION: Final = """
+INSERT INTO {installation} (version) VALUES (%s)
+ON CONFLICT (only_one) DO UPDATE SET version = excluded.version
+"""
+_VERSION: Final = "SELECT version FROM {installation}"
 _CREATION_LOCK: Final = (
     "SELECT pg_advisory_xact_lock(hashtextextended('gradelog subscriber tables', 0))"
 )
+# A database that was copied has another name or number: what reads there shares nothing.
+_ID: Final = """
+SELECT left(md5(concat_ws('/', i.id, d.oid, d.datname)), 12)
+FROM {installation} i, pg_database d WHERE d.datname = current_database()
+"""
 # A stretch that begins where an earlier one began is tried again: whoever tried it did not
 # come to its end. Up to that end every message goes alone, and only what goes alone is counted
-# then. ``first`` is the offset of the first message that is tried; repeats may stand before it.
+# then. What was taken back is not counted, and does not make anything go alone. ``first`` is the offset of the first message that is tried; repeats may stand before it.
+# Offsets of a topic that was made anew say nothing of those before. If a crash of the server
+# loses this row, an attempt is not counted: no reason to wait for its disk.
 _BEGIN: Final = """
-INSERT INTO {attempts} AS a (subscription, topic, partition, began, until, attempts, careful)
-SELECT %(subscription)s, topic, partition, began, until, 1,
+INSERT INTO {attempts} AS a
+    (subscription, topic, partition, topic_id, began, until, attempts, careful)
+SELECT %(subscription)s, topic, partition, topic_id, began, until, 1,
     CASE WHEN %(careful)s THEN until ELSE -1 END
-FROM unnest(%(topics)s::text[], %(partitions)s::int[], %(began)s::bigint[], %(until)s::bigint[])
-    AS t (topic, partition, began, until)
+FROM unnest(%(topics)s::text[], %(partitions)s::int[], %(topic_ids)s::uuid[],
+    %(began)s::bigint[], %(until)s::bigint[]) AS t (topic, partition, topic_id, began, until)
 ORDER BY topic, partition
 ON CONFLICT (subscription, topic, partition) DO UPDATE SET
-    careful = greatest(a.careful, excluded.careful,
-        CASE WHEN a.began = excluded.began THEN a.until ELSE -1 END),
-    (began, until, attempts) = (
+    (topic_id, began, until, attempts, careful, losses) = (
         SELECT
+            coalesce(excluded.topic_id, a.topic_id),
             CASE WHEN waits THEN a.began ELSE excluded.began END,
             CASE WHEN waits THEN a.until ELSE excluded.until END,
-            CASE WHEN waits THEN a.attempts WHEN a.began = excluded.began
-                AND a.until = excluded.until THEN a.attempts + 1 ELSE 1 END
-        FROM (
-            SELECT NOT %(alone)s AND greatest(a.careful,
-                CASE WHEN a.began = excluded.began THEN a.until ELSE -1 END) >= f.first AS waits
-            FROM unnest(%(topics)s::text[], %(partitions)s::int[], %(first)s::bigint[])
-                AS f (topic, partition, first)
-            WHERE f.topic = excluded.topic AND f.partition = excluded.partition
-        ) AS w
+            CASE WHEN waits THEN a.attempts
+                WHEN is_again AND a.until = excluded.until THEN a.attempts + 1 ELSE 1 END,
+            greatest(excluded.careful, known),
+            CASE WHEN waits OR is_again THEN a.losses ELSE 0 END
+        FROM unnest(%(topics)s::text[], %(partitions)s::int[], %(first)s::bigint[])
+                AS f (topic, partition, first),
+            LATERAL (SELECT a.topic_id IS NULL OR excluded.topic_id IS NULL
+                OR a.topic_id = excluded.topic_id) AS s (is_same),
+            LATERAL (SELECT is_same AND a.began = excluded.began) AS g (is_again),
+            LATERAL (SELECT greatest(CASE WHEN is_same THEN a.careful ELSE -1 END,
+                CASE WHEN is_again AND a.attempts > 0 THEN a.until ELSE -1 END)) AS k (known),
+            LATERAL (SELECT NOT %(alone)s AND known >= f.first) AS w (waits)
+        WHERE f.topic = excluded.topic AND f.partition = excluded.partition
     )
-RETURNING topic, partition, attempts, careful
+RETURNING topic, partition, attempts, careful, losses, lost_with,
+    set_config('synchronous_commit', 'off', true)
 """
-_PARK: Final = """
-INSERT INTO {parked} (subscription, topic, partition, "offset", position, type, key, payload,
-    header_names, header_values, produced_at, error, attempts)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+_TAKE_BACK: Final = """
+UPDATE {attempts} a SET attempts = a.attempts - 1,
+    losses = a.losses + %(loss)s, lost_with = coalesce(%(lost_with)s, a.lost_with),
+    careful = CASE WHEN a.losses + %(loss)s >= %(most)s THEN greatest(a.careful, a.until)
+        ELSE a.careful END
+FROM unnest(%(topics)s::text[], %(partitions)s::int[], %(began)s::bigint[], %(until)s::bigint[])
+    AS t (topic, partition, began, until)
+WHERE a.subscription = %(subscription)s AND a.topic = t.topic AND a.partition = t.partition
+    AND a.began = t.began AND a.until = t.until AND a.attempts > 0
+RETURNING a.losses
 """
-_COLUMNS: Final = """
-id, topic, partition, "offset", position, type, key, payload, header_names, header_values,
-produced_at, error, attempts, parked_at
-"""
-_PARKED: Final = "SELECT {columns} FROM {parked} WHERE subscription = %s ORDER BY id"
-_LOCK: Final = """
-SELECT {columns} FROM {parked} WHERE subscription = %s AND id = %s FOR UPDATE SKIP LOCKED
-"""
-_DROP: Final = "DELETE FROM {parked} WHERE subscription = %s AND id = ANY (%s)"
-_FAILED: Final = """
-UPDATE {parked} SET attempts = attempts + 1, error = %s WHERE subscription = %s AND id = %s
-"""
-_BLOCKED: Final = """
-SELECT DISTINCT topic, key FROM {parked}
-WHERE subscription = %s AND (topic, key) IN (SELECT * FROM unnest(%s::text[], %s::bytea[]))
-"""
-_COUNT: Final = "SELECT count(*) FROM {parked} WHERE subscription = %s"
-_REPLAY: Final = """
-INSERT INTO {offsets} AS o (subscription, topic, partition, next_offset, position)
-SELECT %s, *, 0, %s FROM unnest(%s::text[], %s::int[])
-ON CONFLICT (subscription, topic, partition) DO UPDATE SET next_offset = 0, position = %s
-"""
-_FORGET_ATTEMPTS: Final = "DELETE FROM {attempts} WHERE subscription = %s"
-_FORGET_PARKED: Final = "DELETE FROM {parked} WHERE subscription = %s AND position > %s"
-
-
-@dataclass(frozen=True, slots=True)
-class Parked:
-    """A message that was put aside, and why.
-
-    Attributes:
-        id: what ``retry`` and ``drop`` know it by.
-        message: as it came from Kafka.
-        position: of the event in the log; None if the message does not tell.
-        type: stored name of the event's type; None if the message does not tell.
-        error: why it is here.
-        attempts: how often it was tried.
-        parked_at: since when.
-    """
-
-    id: int
-    message: Message
-    position: int | None
-    type: str | None
-    error: str
-    attempts: int
-    parked_at: datetime
+FEW_LOSSES: Final = 3
+"""How often the database may be lost with the same messages until they go alone."""
 
 
 class Tries(NamedTuple):
-    """How often a stretch was begun, and up to which offset messages go alone; -1: to none."""
+    """How often a stretch was begun.
+
+    ``careful`` is up to which offset messages go alone, -1 to none; ``losses`` how often the
+    database was lost meanwhile, the last time with the error ``lost_with``.
+    """
 
     attempts: int
     careful: int
+    losses: int = 0
+    lost_with: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +134,32 @@ class Tables:
         """Where it stands."""
         return Offsets(self.subscription, self.schema, "offsets")
 
+    @property
+    def parked(self) -> ParkedMessages:
+        """What it has put aside."""
+        return ParkedMessages(self.subscription, self.schema)
+
     def create(self, db: Connection[Row]) -> None:
-        """Create the schema and the tables that are missing."""
+        """Create what is missing, and bring what an older version made up to date."""
+        if self._version(db) >= VERSION:
+            return  # to change a table, even in nothing, waits for all who use it
         with db.transaction():
             db.execute(_CREATION_LOCK)
             db.execute(self._statement(_CREATE))
+            db.execute(self._statement(subscriber_parked.CREATE))
             self.offsets.create(db)
+            db.execute(self._statement(_NOTE_VERSION), (VERSION,))
+
+    def _version(self, db: Connection[Row]) -> int:
+        name = sql.Identifier(self.schema, "installation").as_string(db)
+        ((is_there,),) = db.execute("SELECT to_regclass(%s) IS NOT NULL", (name,)).fetchall()
+        found = db.execute(self._statement(_VERSION)).fetchall() if is_there else ()
+        return max((int(version) for (version,) in found), default=0)
+
+    def group(self, db: Connection[Row], prefix: str) -> str:
+        """The group of those who share this subscription: of these topics, in this database."""
+        ((id_,),) = db.execute(self._statement(_ID)).fetchall()
+        return f"gradelog-subscriber.{self.subscription}.{prefix}.{id_}"
 
     # --- attempts ---------------------------------------------------------------------------
 
@@ -169,118 +175,79 @@ class Tables:
             careful: it has failed already; it goes alone from now on.
         """
         first: dict[Partition, int] = {}
-        until: dict[Partition, int] = {}
         for entry in step.entries:
             first[entry.partition] = min(entry.offset, first.get(entry.partition, entry.offset))
-            until[entry.partition] = max(entry.offset, until.get(entry.partition, entry.offset))
+        topics, partitions, began, until = _stretches(step)
         arguments = {
             "subscription": self.subscription,
             "careful": careful,
             "alone": alone,
-            "topics": [p.topic for p in until],
-            "partitions": [p.number for p in until],
-            "began": [step.before[p].next_offset for p in until],
+            "topics": topics,
+            "partitions": partitions,
+            "topic_ids": [step.after[p].topic_id for p in first],
+            "began": began,
             "first": list(first.values()),
-            "until": list(until.values()),
+            "until": until,
         }
-        rows = db.execute(self._statement(_BEGIN), arguments).fetchall()
-        return {Partition(t, n): Tries(attempts, end) for t, n, attempts, end in rows}
+        rows = db.execute(self._prepared(_BEGIN), arguments, prepare=True).fetchall()
+        return {Partition(topic, number): Tries(*found) for topic, number, *found, _ in rows}
 
-    # --- parked messages --------------------------------------------------------------------
+    def take_back(self, db: Connection[Row], step: Step, lost_with: str | None = None) -> int:
+        """Let what ``begin`` noted of a step not count.
 
-    def park(
-        self,
-        db: Connection[Row],
-        message: Message,
-        position: int | None,
-        error: str,
-        attempts: int,
-    ) -> None:
-        """Put a message aside."""
-        headers = dict(message.headers)
-        type_ = headers.get("ce_type")
-        db.execute(
-            self._statement(_PARK),
-            (
-                self.subscription,
-                *message.partition,
-                message.offset,
-                position,
-                None if type_ is None else type_.decode(errors="replace"),
-                message.key,
-                message.value,
-                list(headers),
-                list(headers.values()),
-                message.timestamp,
-                error,
-                attempts,
-            ),
-        )
+        Args:
+            db: the database.
+            step: what was tried.
+            lost_with: the error with which the database was lost meanwhile, if it was.
 
-    def parked(self, db: Connection[Row]) -> list[Parked]:
-        """What was put aside, the oldest first."""
-        with db.cursor(binary=True) as cursor:
-            rows = cursor.execute(self._statement(_PARKED), (self.subscription,)).fetchall()
-        return [_parked(row) for row in rows]
+        Returns:
+            how often it was lost with messages of this step; the most of its partitions.
+        """
+        topics, partitions, began, until = _stretches(step)
+        arguments = {
+            "subscription": self.subscription,
+            "topics": topics,
+            "partitions": partitions,
+            "began": began,
+            "until": until,
+            "loss": 0 if lost_with is None else 1,
+            "lost_with": None if lost_with is None else storable(lost_with),
+            "most": FEW_LOSSES,
+        }
+        rows = db.execute(self._statement(_TAKE_BACK), arguments).fetchall()
+        return max((int(losses) for (losses,) in rows), default=0)
 
-    def lock(self, db: Connection[Row], id_: int) -> Parked | None:
-        """A parked message that nobody else is busy with, until the transaction ends."""
-        with db.cursor(binary=True) as cursor:
-            cursor.execute(self._statement(_LOCK), (self.subscription, id_))
-            row = cursor.fetchone()
-        return None if row is None else _parked(row)
+    # --- where it stands --------------------------------------------------------------------
 
-    def drop(self, db: Connection[Row], ids: Collection[int]) -> int:
-        """Forget parked messages; return how many there were."""
-        return db.execute(self._statement(_DROP), (self.subscription, list(ids))).rowcount
-
-    def failed(self, db: Connection[Row], id_: int, error: str) -> None:
-        """Note that a parked message was tried again in vain."""
-        db.execute(self._statement(_FAILED), (error, self.subscription, id_))
-
-    def count(self, db: Connection[Row]) -> int:
-        """How many are parked."""
-        row = db.execute(self._statement(_COUNT), (self.subscription,)).fetchone()
-        assert row is not None
-        return int(row[0])
-
-    def blocked(
-        self, db: Connection[Row], keys: Collection[tuple[str, bytes]]
-    ) -> set[tuple[str, bytes]]:
-        """Those of these topics and keys of which a message is parked."""
-        arguments = (self.subscription, [topic for topic, _ in keys], [key for _, key in keys])
-        with db.cursor(binary=True) as cursor:
-            rows = cursor.execute(self._statement(_BLOCKED), arguments).fetchall()
-        return {(topic, bytes(key)) for topic, key in rows}
-
-    # --- going back -------------------------------------------------------------------------
-
-    def replay(self, db: Connection[Row], position: int, partitions: Sequence[Partition]) -> None:
-        """Let every partition begin again after a position; what was parked after it comes again."""
-        with db.transaction():
-            topics, numbers = [p.topic for p in partitions], [p.number for p in partitions]
-            statement = self._statement(_REPLAY)
-            db.execute(statement, (self.subscription, position, topics, numbers, position))
-            db.execute(self._statement(_FORGET_ATTEMPTS), (self.subscription,))
-            db.execute(self._statement(_FORGET_PARKED), (self.subscription, position))
-
-    def standings(self, db: Connection[Row]) -> dict[Partition, Standing]:
+    def standings(self, db: Connection[Row]) -> Mapping[Partition, Standing]:
         """Where every partition stands."""
         return self.offsets.load_all(db)
 
     def _statement(self, statement: Any) -> sql.Composed:
-        names = {name: sql.Identifier(self.schema, name) for name in ("attempts", "parked")}
+        names = ("attempts", "installation", "parked", "topics")
         return sql.SQL(statement).format(
-            columns=sql.SQL(_COLUMNS),
             schema=sql.Identifier(self.schema),
-            offsets=sql.Identifier(self.schema, "offsets"),
-            parked_keys=sql.Identifier("parked_keys"),
-            **names,
+            **{name: sql.Identifier(self.schema, name) for name in names},
         )
 
+    def _prepared(self, statement: Any) -> bytes:
+        """The same for what is run all the time."""
+        return _composed(self, statement)
 
-def _parked(row: Row) -> Parked:
-    id_, topic, number, offset, position, type_, key, payload, names, values, at, *rest = row
-    headers: Headers = list(zip(names, map(bytes, values), strict=True))
-    message = Message(Partition(topic, number), offset, key, payload, headers, at)
-    return Parked(id_, message, position, type_, *rest)
+
+@lru_cache
+def _composed(tables: Tables, statement: str) -> bytes:
+    return tables._statement(statement).as_bytes(None)  # noqa: SLF001 - of this module
+
+
+def _stretches(step: Step) -> tuple[list[str], list[int], list[int], list[int]]:
+    """Topics, partitions, where each begins, and the offset of the last message of each."""
+    until: dict[Partition, int] = {}
+    for entry in step.entries:
+        until[entry.partition] = max(entry.offset, until.get(entry.partition, entry.offset))
+    return (
+        [p.topic for p in until],
+        [p.number for p in until],
+        [step.before[p].next_offset for p in until],
+        list(until.values()),
+    )

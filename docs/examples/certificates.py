@@ -4,8 +4,7 @@ import os
 
 import psycopg
 
-from consumers.subscriber import Subscriber
-from domain.events import Recorded
+from consumers.subscriber import RecordedEvent, Subscriber
 from domain.grades.learner_grades import CoursePassedFirstTime
 
 subscriber = Subscriber(
@@ -17,9 +16,10 @@ subscriber = Subscriber(
 
 
 @subscriber.on(CoursePassedFirstTime)
-def issue(db: psycopg.Connection[tuple[object, ...]], recorded: Recorded) -> None:
+def issue(
+    db: psycopg.Connection[tuple[object, ...]], recorded: RecordedEvent[CoursePassedFirstTime]
+) -> None:
     event = recorded.event
-    assert isinstance(event, CoursePassedFirstTime)
     db.execute(
         "INSERT INTO certificates (user_id, course_id, passed_at) VALUES (%s, %s, %s)",
         (event.user_id, event.course_id, event.timestamp),

@@ -87,6 +87,20 @@ class Service:
         assert sorted(self.handled()) == list(positions)
 
 
+def failing_at(*positions: int) -> Callable[[Sequence[Recorded]], None]:
+    def before(events: Sequence[Recorded]) -> None:
+        found = {e.position for e in events}.intersection(positions)
+        if found:
+            raise ValueError(f"cannot handle {min(found)}")
+
+    return before
+
+
+def parked_are(service: Service, count: int) -> None:
+    subscriber = service.subscriber()
+    wait_until(lambda: len(subscriber.parked()) == count)
+
+
 @pytest.fixture
 def service(kafka: str, dsn: str, publisher: Publisher, topic_prefix: str) -> Iterator[Service]:
     made = Service(kafka, dsn, topic_prefix)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from tests.consumers.following.publisher import Publisher, passed
 from tests.consumers.subscriber.conftest import Service
@@ -22,10 +23,18 @@ ROOT = Path(__file__).parents[3]
 
 
 @contextmanager
-def process(service: Service, *, attempts: int = 3, poison: int = 0) -> Iterator[subprocess.Popen]:
-    """A subscriber of the service as a process of its own."""
+def process(
+    service: Service,
+    *,
+    attempts: int = 3,
+    poison: int = 0,
+    then: signal.Signals = signal.SIGKILL,
+    options: str = "",
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A subscriber of the service as a process of its own; poison kills it, or what is said."""
+    dsn = make_conninfo(service.dsn, options=options) if options else service.dsn
     command = [sys.executable, "-m", "tests.consumers.subscriber.process"]
-    arguments = [service.kafka, service.dsn, service.prefix, str(attempts), str(poison)]
+    arguments = [service.kafka, dsn, service.prefix, str(attempts), str(poison), then.name]
     started = subprocess.Popen([*command, *arguments], cwd=ROOT, stderr=subprocess.DEVNULL)
     try:
         yield started
@@ -83,6 +92,30 @@ def test_a_process_that_stood_still_until_others_had_taken_over_writes_nothing(
         os.kill(frozen.pid, signal.SIGCONT)
         publisher.publish(passed(200, after=400, courses=8))
         service.until(range(1, 601))
+
+
+def test_a_process_that_stands_still_in_a_transaction_does_not_hold_up_the_others(
+    service: Service, publisher: Publisher
+) -> None:
+    publisher.publish(passed(60, courses=1))
+    soon = "-c idle_in_transaction_session_timeout=15s"
+    with process(service, poison=33, then=signal.SIGSTOP, options=soon) as frozen:
+        inside = "SELECT 1 FROM pg_stat_activity WHERE state = 'idle in transaction'"
+        wait_until(lambda: service.rows(inside))
+        wait_until(lambda: is_stopped(frozen.pid))
+        service.run()
+        wait_until(lambda: len(service.handled()) == 60, within=60)
+        os.kill(frozen.pid, signal.SIGCONT)
+        publisher.publish(passed(60, after=60, courses=1))
+        service.until(range(1, 121))
+    assert service.subscriber().parked() == []
+
+
+def is_stopped(pid: int) -> bool:
+    asked = subprocess.run(
+        ["ps", "-o", "state=", "-p", str(pid)], capture_output=True, text=True, check=True
+    )
+    return asked.stdout.strip().startswith("T")
 
 
 def test_members_come_and_go_in_the_middle_of_batches(

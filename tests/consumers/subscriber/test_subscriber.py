@@ -1,34 +1,20 @@
 """Another service subscribes: each event once, what fails is parked, and back again."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
 import pytest
 
-from domain.events import Recorded
+from domain.events import Event, Recorded
 from domain.grades.learner_grades import CoursePassedFirstTime
 from domain.learners.user import UserRegistered
 from tests import facts
 from tests.consumers.following.publisher import Publisher, passed
-from tests.consumers.subscriber.conftest import Service
+from tests.consumers.subscriber.conftest import Service, failing_at, parked_are
 from tests.school import wait_until
 
 pytestmark = pytest.mark.kafka
-
-
-def failing_at(*positions: int) -> Callable[[Sequence[Recorded]], None]:
-    def before(events: Sequence[Recorded]) -> None:
-        found = {e.position for e in events}.intersection(positions)
-        if found:
-            raise ValueError(f"cannot handle {min(found)}")
-
-    return before
-
-
-def parked_are(service: Service, count: int) -> None:
-    subscriber = service.subscriber()
-    wait_until(lambda: len(subscriber.parked()) == count)
 
 
 def test_each_event_is_handled_once(service: Service, publisher: Publisher) -> None:
@@ -76,6 +62,17 @@ def test_a_type_has_one_function(service: Service) -> None:
         subscriber.on(UserRegistered)(lambda db, recorded: None)
 
 
+@pytest.mark.parametrize(
+    "types", [(), (Event,), (print,), ("learners.UserRegistered",), (UserRegistered, Recorded)]
+)
+def test_functions_are_for_types_of_events(service: Service, types: tuple[Any, ...]) -> None:
+    with pytest.raises(TypeError):
+        service.subscriber().on(*types)
+    if types:
+        with pytest.raises(TypeError):
+            service.subscriber(types=types)
+
+
 def test_somebody_must_handle_the_events(service: Service) -> None:
     with pytest.raises(ValueError, match="nothing handles"):
         service.subscriber().run()
@@ -92,6 +89,20 @@ def test_types_that_a_newer_version_has_are_no_affair_of_those_who_did_not_ask(
     service.run(types=[CoursePassedFirstTime])
     service.until([1, 3])
     parked_are(service, 0)
+
+
+def test_a_later_version_of_a_wanted_type_is_parked(service: Service, publisher: Publisher) -> None:
+    one, two, three = passed(3, courses=1)
+    vars(two.event)["class_version"] = 2  # as it is stored
+    publisher.send(one, previous=0)
+    publisher.send(two, previous=1)
+    publisher.send(three, previous=2)
+    publisher.flush()
+    service.run(types=[CoursePassedFirstTime])
+    service.until([1, 3])
+    parked_are(service, 1)
+    (parked,) = service.subscriber().parked()
+    assert parked.error.startswith("UnknownEventVersionError")
 
 
 def test_an_event_that_fails_is_tried_and_then_parked_with_its_reason(
@@ -207,18 +218,3 @@ def test_a_new_subscription_may_begin_at_a_position(service: Service, publisher:
     service.subscriber().replay(28)
     service.run()
     service.until([29, 30])
-
-
-def test_it_tells_how_it_is(service: Service, publisher: Publisher) -> None:
-    publisher.publish(passed(30))
-    before = service.subscriber().status()
-    assert (before.partitions, before.parked, before.error) == ({}, 0, None)
-    subscriber = service.run(failing_at(25), attempts=1)
-    service.until([n for n in range(1, 31) if n != 25])
-    parked_are(service, 1)
-    wait_until(lambda: subscriber.status().lag == 0)
-    status = subscriber.status()
-    assert max(state.position for state in status.partitions.values()) == 30
-    assert len(status.partitions) == 5
-    publisher.publish(passed(3, after=30))
-    service.until([n for n in range(1, 34) if n != 25])
