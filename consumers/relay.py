@@ -31,6 +31,7 @@ from consumers.relay_topics import (
     TopicSettings,
     are_others,
     check_partitions,
+    check_placement,
     make_missing,
     still_the_same,
 )
@@ -173,6 +174,7 @@ class Relay:
         check_partitions(self._topics, found)
         noted = store.topics()
         others = are_others(found, noted)
+        check_placement(self._client, found, noted)
         if others and store.position:
             logger.warning("topics are new, the whole log is published again")
         if not others:
@@ -233,6 +235,9 @@ class Relay:
     def _wait_for_room(self, work: "_Work", stop: threading.Event) -> None:
         if not work.publisher.is_full:
             return
+        if not work.publisher.is_proven:
+            work.publisher.flush(PROMPTLY)
+            work.tick(caught_up=False)
         began = time.monotonic()
         while work.publisher.is_full and not stop.wait(SHORTEST_PAUSE):
             work.tick(caught_up=False)

@@ -102,6 +102,10 @@ class Publisher:
         self._stored = _Step(0, 0, store.position, {})
         self._unsaved: dict[Partition, int] = {}
         self._acknowledged = 0
+        self.is_proven = False
+        """Whether Kafka has stored the first step. Those after it wait for that: else they
+        would be sent again and again, while something of the first cannot be stored."""
+
         self._heard = time.monotonic()
         self.position = store.position
 
@@ -209,13 +213,15 @@ class Publisher:
         steps = self._steps
         while steps and steps[0].sent <= acknowledged:
             self._stored = steps.popleft()
+            self.is_proven = True
             self._unsaved.update(self._stored.moved)
 
     @property
     def is_full(self) -> bool:
         """Whether enough is on its way."""
         return (
-            self._producer.sent - self._acknowledged > MOST_MESSAGES
+            (bool(self._steps) and not self.is_proven)
+            or self._producer.sent - self._acknowledged > MOST_MESSAGES
             or self._bytes - self._stored.bytes > MOST_BYTES
         )
 
@@ -235,7 +241,11 @@ class Publisher:
             SilenceError: for so many seconds nothing was acknowledged of what was sent.
         """
         if not self.has_stored_all and time.monotonic() - self._heard > longest:
-            raise SilenceError(f"Kafka has not acknowledged anything for {longest:.0f} seconds")
+            partition = self._producer.waits_for
+            place = f" in {partition.topic}[{partition.number}]" if partition else ""
+            raise SilenceError(
+                f"Kafka has not acknowledged what comes next{place} for {longest:.0f} seconds"
+            )
 
     @property
     def is_ahead_of_store(self) -> bool:

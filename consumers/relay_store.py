@@ -2,7 +2,9 @@
 
 A lease with a time lets one of any number of relays work; the clock is the database's. Each
 holder has a higher epoch than the one before, and whatever a relay writes here it writes
-only while its epoch is the last one.
+only while its epoch is the last one. So a clock that jumps may end a lease too early, but
+cannot do harm; and a lease that ends later than any relay would have it is none, or a clock
+that was set back would keep everybody waiting for the dead.
 """
 
 import time
@@ -19,11 +21,16 @@ from projections.read_model import Row
 
 LONGEST_ERROR: Final = 1000
 
-_IS_FREE: Final = "SELECT expires_at <= clock_timestamp() FROM gradelog.relay"
+_IS_FREE: Final = """
+SELECT expires_at <= clock_timestamp()
+    OR expires_at > clock_timestamp() + 2 * make_interval(secs => %b)
+FROM gradelog.relay
+"""
 _ACQUIRE: Final = """
 UPDATE gradelog.relay SET holder = %b, epoch = epoch + 1,
     expires_at = clock_timestamp() + make_interval(secs => %b), updated_at = clock_timestamp()
 WHERE expires_at <= clock_timestamp()
+    OR expires_at > clock_timestamp() + 2 * make_interval(secs => %b)
 RETURNING epoch, position
 """
 _PARTITIONS: Final = "SELECT topic, partition, position FROM gradelog.relay_partitions"
@@ -51,6 +58,7 @@ WHERE epoch = %b::bigint AND holder = %b
 _NOTE: Final = """
 UPDATE gradelog.relay SET error = %b, updated_at = clock_timestamp()
 WHERE expires_at <= clock_timestamp()
+    OR expires_at > clock_timestamp() + 2 * make_interval(secs => %b)
 """
 _LOCK_MINE: Final = "SELECT FROM gradelog.relay WHERE epoch = %b::bigint AND holder = %b FOR UPDATE"
 _TOPICS: Final = "SELECT topic, topic_id, partitions FROM gradelog.relay_topics"
@@ -98,12 +106,12 @@ class RelayStore:
 
     def is_free(self) -> bool:
         """Whether no relay holds the lease."""
-        return bool(fetch(self._db, _IS_FREE)[0][0])
+        return bool(fetch(self._db, _IS_FREE, self._lifetime)[0][0])
 
     def acquire(self) -> bool:
         """Take the lease if it is free; then ``position`` is where to go on."""
         began = time.monotonic()
-        rows = fetch(self._db, _ACQUIRE, self._holder, self._lifetime)
+        rows = fetch(self._db, _ACQUIRE, self._holder, self._lifetime, self._lifetime)
         if not rows:
             return False
         self._epoch, self.position = rows[0]
@@ -144,7 +152,7 @@ class RelayStore:
 
     def note(self, error: str) -> None:
         """Tell why no relay works; nothing is noted while one does."""
-        self._db.execute(_NOTE, (error[:LONGEST_ERROR],))
+        self._db.execute(_NOTE, (error[:LONGEST_ERROR], self._lifetime))
 
     # --- topics -----------------------------------------------------------------------------
 

@@ -3,12 +3,13 @@
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
-from consumers.kafka.client import Admin, KafkaError, NewTopic, Topic
+from consumers.kafka.client import Admin, Client, KafkaError, NewTopic, Partition, Topic
 from consumers.messages import COURSES, PEOPLE, topic_names
 from consumers.relay_store import NotedTopic
 
@@ -45,7 +46,9 @@ class TopicSettings:
     def new(self) -> list[NewTopic]:
         """The topics as they are made."""
         settings = {
+            # Both: brokers may have limits of their own for topics that name none.
             "retention.ms": "-1",
+            "retention.bytes": "-1",
             "cleanup.policy": "delete",
             "max.message.bytes": str(MAX_MESSAGE_BYTES),
             # A message has the time of its event, which may be long ago; a clock that is
@@ -103,6 +106,33 @@ def are_others(found: Mapping[str, Topic], noted: Mapping[str, NotedTopic]) -> b
                 " publishes the whole log again"
             )
     return others
+
+
+def check_placement(
+    client: Client, found: Mapping[str, Topic], noted: Mapping[str, NotedTopic]
+) -> None:
+    """Refuse a topic that somebody else made anew while events were on their way to the old one.
+
+    A client finds a partition by its number, so what it still had to send, or went on sending
+    until it looked, stands in the new topic where the old one had its place. With another
+    number of partitions that is the wrong place, and readers would step over what belongs there.
+
+    Raises:
+        TopicsError: it has another number of partitions, and is not empty.
+        KafkaError: the broker does not answer.
+    """
+    for name, topic in found.items():
+        known = noted.get(name)
+        if known is None or not _is_another(topic, known) or known.partitions == topic.partitions:
+            continue
+        with closing(client.consumer()) as consumer:
+            ends = consumer.end_offsets([Partition(name, n) for n in range(topic.partitions)])
+        if any(ends.values()):
+            raise TopicsError(
+                f"the topic {name} was made anew with {topic.partitions} partitions instead of"
+                f" {known.partitions}, and holds messages already, perhaps in wrong partitions:"
+                " delete it, and the relay makes it anew and publishes the whole log again"
+            )
 
 
 def check_partitions(settings: TopicSettings, found: Mapping[str, Topic]) -> None:

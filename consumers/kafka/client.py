@@ -43,6 +43,13 @@ class Partition(NamedTuple):
     number: int
 
 
+def not_stored(partition: Partition, size: int, reason: str) -> str:
+    """What to say of a message that Kafka refused: with what makes it be found in a log."""
+    return (
+        f"{partition.topic}[{partition.number}]: a message of {size} bytes is not stored: {reason}"
+    )
+
+
 class Message(NamedTuple):
     """A message as it stands in a partition. ``timestamp`` is in milliseconds since 1970."""
 
@@ -105,6 +112,10 @@ class Producer(Protocol):
         Raises:
             DeliveryError: one of them was not stored. Nothing more will be; close it.
         """
+
+    @property
+    def waits_for(self) -> Partition | None:
+        """Where the first message goes that is not stored yet, as far as was looked."""
 
     def flush(self, timeout: float) -> None:
         """Wait until all that was sent is stored.

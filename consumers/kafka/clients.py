@@ -12,7 +12,7 @@ def client(settings: ClientSettings) -> Client:
     """A client for this cluster. Nothing is connected yet.
 
     Raises:
-        KafkaError: there is no such library here.
+        KafkaError: the library, or what it compresses with, is not installed.
     """
     if settings.library == "kafka-python":
         from consumers.kafka.kafka_python import KafkaPythonClient  # noqa: PLC0415

@@ -14,7 +14,7 @@ from confluent_kafka.cimpl import NewTopic as LibraryTopic
 from consumers.kafka.client import KafkaError, NewTopic, Topic
 from consumers.kafka.confluent_consumer import ConfluentConsumer
 from consumers.kafka.confluent_producer import ConfluentProducer
-from consumers.kafka.confluent_settings import common, readable
+from consumers.kafka.confluent_settings import Connecting, common, readable
 from consumers.kafka.logs import quieten
 from consumers.kafka.settings import ClientSettings
 
@@ -44,20 +44,24 @@ class ConfluentClient:
         Raises:
             KafkaError: no broker can be reached.
         """
+        connecting = Connecting(self._settings)
+        config = common(self._settings) | {"error_cb": connecting}
         with _translated():
-            return ConfluentAdmin(
-                AdminClient(common(self._settings), logger=self._logger), self._settings.timeout
-            )
+            admin = AdminClient(config, logger=self._logger)
+        return ConfluentAdmin(admin, connecting, self._settings.timeout)
 
 
 class ConfluentAdmin:
     """Looks after topics."""
 
-    def __init__(self, admin: AdminClient, timeout: float) -> None:
+    def __init__(self, admin: AdminClient, connecting: Connecting, timeout: float) -> None:
         self._admin: AdminClient | None = admin
         self._timeout = timeout
-        with _translated():
+        try:
             admin.list_topics(timeout=timeout)
+        except KafkaException as error:
+            admin.poll(0)  # calls ``connecting``
+            raise KafkaError(connecting.explained(error)) from error
 
     def topics(self, names: Collection[str]) -> Mapping[str, Topic]:
         """Those of the topics that exist."""
@@ -83,7 +87,7 @@ class ConfluentAdmin:
             asked = self._open().create_topics(
                 wanted, operation_timeout=self._timeout, request_timeout=self._timeout
             )
-            _answers(asked, LibraryError.TOPIC_ALREADY_EXISTS, self._timeout)
+            _answers("created", asked, LibraryError.TOPIC_ALREADY_EXISTS, self._timeout)
         self._wait_for_leaders([topic.name for topic in topics])
 
     def delete(self, names: Collection[str]) -> None:
@@ -94,7 +98,7 @@ class ConfluentAdmin:
             asked = self._open().delete_topics(
                 sorted(names), operation_timeout=self._timeout, request_timeout=self._timeout
             )
-            _answers(asked, LibraryError.UNKNOWN_TOPIC_OR_PART, self._timeout)
+            _answers("deleted", asked, LibraryError.UNKNOWN_TOPIC_OR_PART, self._timeout)
 
     def close(self) -> None:
         """Close the connections. Never fails."""
@@ -112,7 +116,7 @@ class ConfluentAdmin:
             asked = self._open().describe_topics(
                 TopicCollection(sorted(names)), request_timeout=self._timeout
             )
-            return _answers(asked, LibraryError.UNKNOWN_TOPIC_OR_PART, self._timeout)
+            return _answers("described", asked, LibraryError.UNKNOWN_TOPIC_OR_PART, self._timeout)
 
     def _wait_for_leaders(self, names: Collection[str]) -> None:
         """Wait until topics can be used: the broker answers before that."""
@@ -130,14 +134,16 @@ class ConfluentAdmin:
             time.sleep(_LOOK_AGAIN)
 
 
-def _answers(asked: Mapping[str, Any], passed_over: int, timeout: float) -> dict[str, Any]:
+def _answers(
+    done: str, asked: Mapping[str, Any], passed_over: int, timeout: float
+) -> dict[str, Any]:
     found = {}
     for name, future in asked.items():
         try:
             found[name] = future.result(timeout + 1)
         except KafkaException as error:
             if error.args[0].code() != passed_over:
-                raise KafkaError(f"{name}: {readable(error)}") from error
+                raise KafkaError(f"the topic {name} cannot be {done}: {readable(error)}") from error
     return found
 
 

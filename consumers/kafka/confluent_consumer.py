@@ -230,7 +230,7 @@ class ConfluentConsumer:
 
     def _on_error(self, error: LibraryError) -> None:
         if error.fatal() or error.code() in _REFUSED:
-            self._problem = self._problem or KafkaError(str(error))
+            self._problem = self._problem or KafkaError(readable(error))
 
     def _place(self) -> None:
         """Ask again where partitions begin, after the question has failed."""
@@ -319,7 +319,7 @@ class ConfluentConsumer:
             if partition in self._reading:
                 raise OffsetOutOfRangeError([partition])
         elif error.fatal() or code in _REFUSED:
-            raise KafkaError(str(error))
+            raise KafkaError(readable(error))
 
 
 def _config(settings: ClientSettings, group: str | None) -> dict[str, Any]:
@@ -331,7 +331,7 @@ def _config(settings: ClientSettings, group: str | None) -> dict[str, Any]:
         "enable.auto.offset.store": False,
         "auto.offset.reset": "error",
         "topic.metadata.propagation.max.ms": int(METADATA_MAX_AGE * 1000),
-        "isolation.level": "read_uncommitted",
+        "isolation.level": "read_committed",  # what a sender has taken back was never sent
         "partition.assignment.strategy": "cooperative-sticky",
         "session.timeout.ms": int(SESSION_TIMEOUT * 1000),
         "heartbeat.interval.ms": int(HEARTBEAT * 1000),

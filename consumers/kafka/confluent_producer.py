@@ -18,8 +18,9 @@ from consumers.kafka.client import (
     MessageTooLargeError,
     Partition,
     UnknownTopicError,
+    not_stored,
 )
-from consumers.kafka.confluent_settings import common, readable
+from consumers.kafka.confluent_settings import Connecting, common, readable
 from consumers.kafka.settings import (
     BATCH,
     BUFFER,
@@ -40,6 +41,7 @@ class ConfluentProducer:
     def __init__(self, settings: ClientSettings, logger: logging.Logger) -> None:
         self._settings = settings
         self._logger = logger
+        self._connecting = Connecting(settings)
         self._producer: LibraryProducer | None = None
         self._counts: dict[str, int] = {}
         # Of each partition, the numbers of its messages on their way. It tells in order
@@ -106,6 +108,12 @@ class ConfluentProducer:
             (numbers[0] for numbers in self._waiting.values() if numbers), default=self._sent
         )
 
+    @property
+    def waits_for(self) -> Partition | None:
+        """Where the first message goes that is not stored yet, as far as was looked."""
+        waiting = {numbers[0]: partition for partition, numbers in self._waiting.items() if numbers}
+        return waiting[min(waiting)] if waiting else None
+
     def flush(self, timeout: float) -> None:
         """Wait until all that was sent is stored."""
         if self._producer is not None:
@@ -133,6 +141,7 @@ class ConfluentProducer:
             self._producer = LibraryProducer(
                 {
                     **common(self._settings),
+                    "error_cb": self._connecting,
                     "enable.idempotence": True,
                     "acks": "all",
                     "compression.type": self._settings.codec or "none",
@@ -156,19 +165,20 @@ class ConfluentProducer:
             try:
                 found = producer.list_topics(topic, self._settings.timeout).topics[topic]
             except KafkaException as error:
-                raise KafkaError(readable(error)) from error
+                producer.poll(0)  # calls ``_connecting``
+                raise KafkaError(self._connecting.explained(error)) from error
             if found.error is not None:
-                raise UnknownTopicError(f"{topic}: {found.error}")
+                raise UnknownTopicError(f"{topic}: {readable(found.error)}")
             self._counts[topic] = len(found.partitions)
             if number >= len(found.partitions):
                 raise KafkaError(f"{topic} has no partition {number}")
         numbers = self._waiting.setdefault(partition, deque())
 
-        def told(error: LibraryError | None, _message: Any) -> None:
+        def told(error: LibraryError | None, message: Any) -> None:
             if error is None:
                 numbers.popleft()
             elif self._failure is None:
-                self._failure = str(error)
+                self._failure = not_stored(partition, len(message), readable(error))
 
         self._told[partition] = told
         return told

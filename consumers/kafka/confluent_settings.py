@@ -1,15 +1,42 @@
 """The settings that all parts of confluent-kafka share."""
 
+from typing import Any, Final
+
+from confluent_kafka import KafkaError as LibraryError
 from confluent_kafka import KafkaException
 
 from consumers.kafka.settings import LONGEST_BACKOFF, METADATA_MAX_AGE, ClientSettings
 
-Setting = str | int | float | bool
+_OF_CONNECTIONS: Final = frozenset(
+    {
+        LibraryError._TRANSPORT,  # noqa: SLF001
+        LibraryError._RESOLVE,  # noqa: SLF001
+        LibraryError._AUTHENTICATION,  # noqa: SLF001
+        LibraryError._SSL,  # noqa: SLF001
+    }
+)
 
 
-def common(settings: ClientSettings) -> dict[str, Setting]:
+class Connecting:
+    """Remembers why a connection failed; the library says of a question that nobody answered."""
+
+    def __init__(self, settings: ClientSettings) -> None:
+        self._settings = settings
+        self._problem: str | None = None
+
+    def __call__(self, error: LibraryError) -> None:
+        """Note what the library tells beside (its ``error_cb``)."""
+        if error.code() in _OF_CONNECTIONS:
+            self._problem = readable(error)
+
+    def explained(self, error: BaseException) -> str:
+        """What the library says, and why."""
+        return self._settings.unreachable(self._problem or readable(error))
+
+
+def common(settings: ClientSettings) -> dict[str, Any]:
     """What producers, consumers and admins are told alike."""
-    found: dict[str, Setting] = {
+    found: dict[str, Any] = {
         "bootstrap.servers": ",".join(settings.servers),
         "client.id": settings.client_id,
         "security.protocol": settings.security_protocol,
@@ -27,8 +54,9 @@ def common(settings: ClientSettings) -> dict[str, Setting]:
     return found
 
 
-def readable(error: BaseException) -> str:
+def readable(error: BaseException | LibraryError) -> str:
     """What the library says."""
-    if isinstance(error, KafkaException) and error.args:
-        return str(error.args[0])
+    found = error.args[0] if isinstance(error, KafkaException) and error.args else error
+    if isinstance(found, LibraryError):
+        return f"{found.name()}: {found.str()}"
     return f"{type(error).__name__}: {error}"

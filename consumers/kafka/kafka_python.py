@@ -7,12 +7,12 @@ from uuid import UUID
 
 from kafka import KafkaAdminClient
 from kafka import errors as kafka_errors
-from kafka.net.compat import KafkaNetClient
 
 from consumers.kafka.client import KafkaError, NewTopic, Topic, UnknownTopicError
+from consumers.kafka.kafka_python_connecting import Connections
 from consumers.kafka.kafka_python_consumer import KafkaPythonConsumer
 from consumers.kafka.kafka_python_producer import KafkaPythonProducer
-from consumers.kafka.kafka_python_settings import common, readable
+from consumers.kafka.kafka_python_settings import check_compression, common, readable
 from consumers.kafka.logs import quieten
 from consumers.kafka.settings import ClientSettings
 
@@ -24,6 +24,12 @@ class KafkaPythonClient:
     """Makes producers, consumers and admins of kafka-python."""
 
     def __init__(self, settings: ClientSettings) -> None:
+        """Prepare; nothing is connected yet.
+
+        Raises:
+            KafkaError: the compression needs a package that is not installed.
+        """
+        check_compression(settings)
         quieten("kafka")
         self._settings = settings
 
@@ -48,26 +54,15 @@ class KafkaPythonAdmin:
     """Looks after topics."""
 
     def __init__(self, settings: ClientSettings) -> None:
-        made: list[KafkaNetClient] = []
-
-        def connections(**configs: Any) -> KafkaNetClient:
-            made.append(KafkaNetClient(**configs))
-            return made[-1]
-
         milliseconds = int(settings.timeout * 1000)
-        try:
-            with _translated():
-                self._admin = KafkaAdminClient(
-                    **common(settings),
-                    bootstrap_timeout_ms=milliseconds,
-                    request_timeout_ms=milliseconds,
-                    kafka_client=connections,
-                )
-        except BaseException:
-            # The library leaves its thread and sockets behind when it cannot connect.
-            for connection in made:
-                connection.close()
-            raise
+        connections = Connections(settings)
+        with connections.begun():
+            self._admin = KafkaAdminClient(
+                **common(settings),
+                bootstrap_timeout_ms=milliseconds,
+                request_timeout_ms=milliseconds,
+                kafka_client=connections,
+            )
 
     def topics(self, names: Collection[str]) -> Mapping[str, Topic]:
         """Those of the topics that exist."""
@@ -81,7 +76,8 @@ class KafkaPythonAdmin:
             if error == _NO_TOPIC:
                 continue
             if error:
-                raise KafkaError(f"{described['name']}: {kafka_errors.for_code(error).__name__}")
+                kind = kafka_errors.for_code(error).__name__
+                raise KafkaError(f"the topic {described['name']} cannot be described: {kind}")
             id_ = described["topic_id"]
             topics[described["name"]] = Topic(
                 described["name"],
@@ -104,7 +100,7 @@ class KafkaPythonAdmin:
         }
         with _translated():
             answer = self._admin.create_topics(wanted, raise_errors=False)
-            _check(answer["topics"], {_EXISTS})
+            _check("created", answer["topics"], {_EXISTS})
             self._admin.wait_for_topics(list(wanted))
 
     def delete(self, names: Collection[str]) -> None:
@@ -113,7 +109,7 @@ class KafkaPythonAdmin:
             return
         with _translated():
             answer = self._admin.delete_topics(sorted(names), raise_errors=False)
-            _check(answer["topics"], {_NO_TOPIC})
+            _check("deleted", answer["topics"], {_NO_TOPIC})
 
     def close(self) -> None:
         """Close the connections. Never fails."""
@@ -121,12 +117,13 @@ class KafkaPythonAdmin:
             self._admin.close()
 
 
-def _check(answers: Collection[Mapping[str, Any]], expected: Collection[int]) -> None:
+def _check(done: str, answers: Collection[Mapping[str, Any]], expected: Collection[int]) -> None:
     for answer in answers:
         error = answer["error_code"]
         if error and error not in expected:
             kind = kafka_errors.for_code(error).__name__
-            raise KafkaError(f"{answer['name']}: {answer.get('error_message') or kind}")
+            reason = answer.get("error_message") or kind
+            raise KafkaError(f"the topic {answer['name']} cannot be {done}: {reason}")
 
 
 @contextmanager

@@ -12,8 +12,6 @@ from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, T
 from kafka import errors as kafka_errors
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.net.compat import KafkaNetClient
-from kafka.net.manager import KafkaConnectionManager
-from kafka.net.selector import NetworkSelector
 
 from consumers.kafka.client import (
     Assigned,
@@ -24,7 +22,8 @@ from consumers.kafka.client import (
     Revoked,
     UnknownTopicError,
 )
-from consumers.kafka.kafka_python_repairs import repair
+from consumers.kafka.kafka_python_connecting import Connections
+from consumers.kafka.kafka_python_repairs import fetch_ahead, repair
 from consumers.kafka.kafka_python_settings import common, readable
 from consumers.kafka.settings import (
     HEARTBEAT,
@@ -79,6 +78,7 @@ class KafkaPythonConsumer:
     def __init__(self, settings: ClientSettings, group: str | None) -> None:
         self._settings = settings
         self._group = group
+        self._connections = Connections(settings)
         self._net: KafkaNetClient | None = None
         self._reached = threading.Event()
         self._consumer: KafkaConsumer | None = None
@@ -138,6 +138,8 @@ class KafkaPythonConsumer:
                 if partition in self._reading and partition not in changed
                 for message in _messages(Partition(*partition), records)
             ]
+            if messages:
+                fetch_ahead(consumer)
             if messages or left <= 0:
                 return messages
 
@@ -213,21 +215,21 @@ class KafkaPythonConsumer:
             raise KafkaError("The consumer is closed.")
         if self._net is None:
             self._net = self._dial()
-        if not self._reached.wait(timeout):
-            return None
+        reached = self._reached.wait(timeout)
         net = self._net
         try:
-            manager = net._manager  # noqa: SLF001  # ours, made below
-            if not manager.bootstrapped:
-                manager.bootstrap(0)  # tells what went wrong
-            with _translated():
-                consumer = KafkaConsumer(**_config(self._settings, self._group, net))
-                self._begin(consumer)
-        except BaseException as error:
+            with self._connections.begun():
+                if not reached:
+                    self._connections.check()
+                    return None
+                manager = net._manager  # noqa: SLF001  # ours, made below
+                if not manager.bootstrapped:
+                    manager.bootstrap(refresh=False)  # tells what went wrong
+                with _translated():
+                    consumer = KafkaConsumer(**_config(self._settings, self._group, net))
+                    self._begin(consumer)
+        except BaseException:
             self._net = None
-            net.close()
-            if isinstance(error, kafka_errors.KafkaError):
-                raise KafkaError(readable(error)) from error
             raise
         self._consumer = consumer
         return consumer
@@ -238,12 +240,11 @@ class KafkaPythonConsumer:
         The library's consumer gives up after a while, and blocks until then.
         """
         config = {**KafkaConsumer.DEFAULT_CONFIG, **_config(self._settings, self._group, None)}
-        net = NetworkSelector(**config)
-        manager = KafkaConnectionManager(net, **config)
-        net.start()
+        made = self._connections(**config)
+        made._net.start()  # noqa: SLF001
         self._reached.clear()
-        manager.bootstrap_async(None).add_both(lambda _: self._reached.set())
-        return KafkaNetClient(net=net, manager=manager)
+        made._manager.bootstrap_async(None).add_both(lambda _: self._reached.set())  # noqa: SLF001
+        return made
 
     def _begin(self, consumer: KafkaConsumer) -> None:
         if self._topics:
@@ -305,12 +306,15 @@ class KafkaPythonConsumer:
 
         Raises:
             UnknownTopicError: as said.
+            KafkaError: a topic is not for us to read, of which the library tells members only.
         """
         if self._net is None:
             return
         cluster = self._net.cluster
         gone = None
         topics = {*self._topics, *(partition.topic for partition in self._given)}
+        if refused := topics & cluster.unauthorized_topics:
+            raise KafkaError(f"{', '.join(sorted(refused))}: TopicAuthorizationFailedError")
         for topic in topics:
             known, now = self._ids.get(topic), cluster.topic_id(topic)
             if cluster.partitions_for_topic(topic) is None:
@@ -337,6 +341,7 @@ def _config(
         "enable_auto_commit": False,
         "auto_offset_reset": "none",
         "allow_auto_create_topics": False,
+        "isolation_level": "read_committed",  # what a sender has taken back was never sent
         "partition_assignment_strategy": (CooperativeStickyAssignor,),
         "session_timeout_ms": int(SESSION_TIMEOUT * 1000),
         "heartbeat_interval_ms": int(HEARTBEAT * 1000),

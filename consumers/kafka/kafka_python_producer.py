@@ -7,7 +7,6 @@ from typing import Any
 
 from kafka import KafkaProducer
 from kafka import errors as kafka_errors
-from kafka.net.compat import KafkaNetClient
 
 from consumers.kafka.client import (
     DeliveryError,
@@ -15,7 +14,10 @@ from consumers.kafka.client import (
     KafkaError,
     MessageTooLargeError,
     Partition,
+    not_stored,
 )
+from consumers.kafka.kafka_python_appending import Appending
+from consumers.kafka.kafka_python_connecting import Connections
 from consumers.kafka.kafka_python_settings import common, readable
 from consumers.kafka.settings import (
     BATCH,
@@ -32,7 +34,9 @@ class KafkaPythonProducer:
     def __init__(self, settings: ClientSettings) -> None:
         self._settings = settings
         self._producer: KafkaProducer | None = None
-        self._waiting: deque[tuple[Any, int]] = deque()  # the library's futures, and bytes
+        self._append: Appending | None = None
+        # The library's futures, bytes, and where they go.
+        self._waiting: deque[tuple[Any, int, Partition]] = deque()
         self._bytes = 0
         self._sent = 0
         self._failure: str | None = None
@@ -50,25 +54,17 @@ class KafkaPythonProducer:
         """Put a message on its way. Waits while the buffer is full."""
         if self._failure is not None:
             raise DeliveryError(self._failure)
-        producer = self._producer or self._connect()
+        append = self._append or self._connect()
         size = len(value) + (len(key) if key else 0) + 64
         if self._bytes + size > BUFFER:
             self._make_room(size)
-        topic, number = partition
         try:
-            future = producer.send(
-                topic,
-                value,
-                key,
-                headers if isinstance(headers, list) else list(headers),
-                number,
-                timestamp,
-            )
+            future = append(partition, key, value, headers, timestamp)
         except kafka_errors.MessageSizeTooLargeError as error:
             raise MessageTooLargeError(readable(error)) from None
         except Exception as error:
             raise KafkaError(readable(error)) from error
-        self._waiting.append((future, size))
+        self._waiting.append((future, size, partition))
         self._bytes += size
         self._sent += 1
 
@@ -83,13 +79,18 @@ class KafkaPythonProducer:
             raise DeliveryError(self._failure)
         waiting = self._waiting
         while waiting and waiting[0][0].is_done:
-            future, size = waiting[0]
+            future, size, partition = waiting[0]
             if future.exception is not None:
-                self._failure = readable(future.exception)
+                self._failure = not_stored(partition, size, readable(future.exception))
                 raise DeliveryError(self._failure) from future.exception
             waiting.popleft()
             self._bytes -= size
         return self._sent - len(waiting)
+
+    @property
+    def waits_for(self) -> Partition | None:
+        """Where the first message goes that is not stored yet, as far as was looked."""
+        return self._waiting[0][2] if self._waiting else None
 
     def flush(self, timeout: float) -> None:
         """Wait until all that was sent is stored."""
@@ -108,7 +109,7 @@ class KafkaPythonProducer:
     def close(self, timeout: float = 1.0) -> None:
         """Give up what is not stored yet. Never fails, never takes much longer."""
         self._closed = True
-        producer, self._producer = self._producer, None
+        producer, self._producer, self._append = self._producer, None, None
         if producer is None:
             return
         try:
@@ -119,18 +120,13 @@ class KafkaPythonProducer:
                 producer._sender.force_close()  # noqa: SLF001
                 producer.close(1.0)
 
-    def _connect(self) -> KafkaProducer:
+    def _connect(self) -> Appending:
         if self._closed:
             raise KafkaError("The producer is closed.")
         settings = self._settings
         milliseconds = int(settings.timeout * 1000)
-        made: list[KafkaNetClient] = []
-
-        def connections(**configs: Any) -> KafkaNetClient:
-            made.append(KafkaNetClient(**configs))
-            return made[-1]
-
-        try:
+        connections = Connections(settings)
+        with connections.begun():
             self._producer = KafkaProducer(
                 **common(settings),
                 acks="all",
@@ -146,12 +142,8 @@ class KafkaPythonProducer:
                 metrics_enabled=False,
                 kafka_client=connections,
             )
-        except Exception as error:
-            # The library leaves its sockets behind when it cannot connect.
-            for connection in made:
-                connection.close()
-            raise KafkaError(readable(error)) from error
-        return self._producer
+        self._append = Appending(self._producer)
+        return self._append
 
     def _make_room(self, size: int) -> None:
         """Wait until there is room in the buffer, which the library does not bound itself."""
@@ -163,7 +155,7 @@ class KafkaPythonProducer:
 
     def _wait(self, deadline: float, problem: str) -> None:
         """Wait for the first message that is not stored yet."""
-        future, _ = self._waiting[0]
+        future = self._waiting[0][0]
         with suppress(kafka_errors.KafkaError):  # a failure is told by ``acknowledged``
             future.get(max(0.0, deadline - time.monotonic()))
         if not future.is_done:

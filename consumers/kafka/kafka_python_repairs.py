@@ -14,6 +14,34 @@ def repair(consumer: KafkaConsumer) -> None:
     _keep_what_was_joined(consumer)
     _end_what_was_begun(consumer)
     _forget_what_is_drained(consumer)
+    _return_what_came_before_asking_for_more(consumer)
+
+
+def fetch_ahead(consumer: KafkaConsumer) -> None:
+    """Let the library ask for what comes next while its caller is busy with what came.
+
+    It asks at the beginning of a poll, and not when it returns what it had to wait for.
+    """
+    send = getattr(getattr(consumer, "_fetcher", None), "send_fetches", None)
+    if send is not None:
+        send()
+
+
+def hear_out(transport: Any) -> None:
+    """Let the library read what came before the end of a connection.
+
+    It drops that, if both are there when it looks: mostly the answer of a broker that does not
+    accept a password, and hangs up.
+    """
+    receive = getattr(transport, "_sock_recv", None)
+    if receive is None:
+        return
+
+    def received() -> tuple[bytes, Any]:
+        data, problem = receive()
+        return data, None if data else problem  # the end is still there at the next look
+
+    transport._sock_recv = received  # noqa: SLF001
 
 
 class _Kept:
@@ -64,3 +92,22 @@ def _forget_what_is_drained(consumer: KafkaConsumer) -> None:
     left_over = getattr(fetcher, "_next_partition_records", None)
     if left_over is not None and not left_over:
         fetcher._next_partition_records = None  # noqa: SLF001
+
+
+def _return_what_came_before_asking_for_more(consumer: KafkaConsumer) -> None:
+    """Let the library return what comes in just when it begins to wait.
+
+    It asks for what the other partitions have, waits for the answer to that, and holds what
+    has come for as long: half a second on a quiet topic.
+    """
+    fetcher: Any = getattr(consumer, "_fetcher", None)
+    send = getattr(fetcher, "_send_fetches_async", None)
+    if send is None or not hasattr(fetcher, "_completed_fetches") or hasattr(send, "is_repaired"):
+        return
+
+    async def send_fetches() -> Any:
+        # What has come leaves a finished request behind, which ends the wait at once.
+        return [] if fetcher._completed_fetches else await send()  # noqa: SLF001
+
+    send_fetches.is_repaired = True  # type: ignore[attr-defined]
+    fetcher._send_fetches_async = send_fetches  # noqa: SLF001

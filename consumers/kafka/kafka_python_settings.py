@@ -1,8 +1,32 @@
 """The settings that all parts of kafka-python share."""
 
-from typing import Any
+from typing import Any, Final
 
+from kafka import codec
+
+from consumers.kafka.client import KafkaError
 from consumers.kafka.settings import LONGEST_BACKOFF, METADATA_MAX_AGE, ClientSettings
+
+_CODECS: Final = {
+    "lz4": (codec.has_lz4, "lz4"),
+    "snappy": (codec.has_snappy, "python-snappy"),
+    "zstd": (codec.has_zstd, "zstandard"),
+}
+"""Compressions that need a package, whoever writes or reads."""
+
+
+def check_compression(settings: ClientSettings) -> None:
+    """Tell now what the library would tell only when it sends.
+
+    Raises:
+        KafkaError: the package that the compression needs is not installed.
+    """
+    is_here, package = _CODECS.get(settings.codec or "", (lambda: True, ""))
+    if not is_here():
+        raise KafkaError(
+            f"The Kafka client kafka-python needs the package {package} for the compression"
+            f" {settings.codec}: pip install {package}, or choose gzip, or the client confluent"
+        )
 
 
 def common(settings: ClientSettings) -> dict[str, Any]:

@@ -67,3 +67,8 @@ class ClientSettings:
     def codec(self) -> str | None:
         """The compression, or None for none, however that is written."""
         return None if self.compression in {None, "", "none"} else self.compression
+
+    def unreachable(self, reason: str) -> str:
+        """What to say when no broker can be reached, or lets us in."""
+        brokers = ", ".join(self.servers)
+        return f"no broker at {brokers} can be used over {self.security_protocol}: {reason}"

@@ -60,30 +60,36 @@ def relay(
 @app.command()
 def status(*, as_json: Json = False) -> None:
     """Show how far the log is published, and what keeps it from being."""
+    from infra import openedx
     from infra.logging import configure
-    from infra.main import database
+    from infra.main import database, refuse_copy
     from infra.relay import PROGRESS, connect
     from infra.settings import read_settings
 
     settings = read_settings()
     configure(settings, role="relay", quiet=True)
-    with database(settings) as dsn, connect(dsn) as db:
-        position, lag, holder, error = db.execute(PROGRESS, (True,)).fetchall()[0]
-    found: dict[str, Any] = {
-        "position": position,
-        "lag": lag,
-        "holder": holder,
-        "error": error,
-    }
+    names = ("position", "lag", "holder", "error")
+    with ExitStack() as stack:
+        dsn = stack.enter_context(database(settings))
+        refuse_copy(dsn)
+        db = stack.enter_context(connect(dsn))
+        row = db.execute(PROGRESS, (True,)).fetchall()[0]
+        bus = db.execute(openedx.PROGRESS, (bool(settings.event_bus_topics),)).fetchall()
+    found: dict[str, Any] = dict(zip(names, row, strict=True))
+    if bus:
+        found["event_bus"] = dict(zip(names, bus[0], strict=True))
     if as_json:
         print_json(found)
         return
-    print_pairs(
-        "the relay to Kafka",
-        {
-            "published up to position": position,
-            "events not published yet": lag,
-            "relay that works": holder or "none",
-            "error": error or "none",
-        },
-    )
+    print_pairs("the relay to Kafka", _for_people(found))
+    if bus:
+        print_pairs("the event bus of Open edX", _for_people(found["event_bus"]))
+
+
+def _for_people(found: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "published up to position": found["position"],
+        "events not published yet": found["lag"],
+        "relay that works": found["holder"] or "none",
+        "error": found["error"] or "none",
+    }

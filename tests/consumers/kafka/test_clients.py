@@ -36,6 +36,35 @@ except KafkaError as error:
     assert "gradelog[confluent]" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("compression", "modules", "package"),
+    [
+        ("lz4", ["lz4", "lz4f", "lz4framed"], "lz4"),
+        ("snappy", ["snappy"], "python-snappy"),
+        ("zstd", ["zstandard"], "zstandard"),
+    ],
+)
+def test_a_compression_that_is_not_installed_is_named_with_its_package(
+    compression: str, modules: list[str], package: str
+) -> None:
+    program = f"""
+import sys
+sys.modules |= dict.fromkeys({modules})
+from consumers.kafka.clients import ClientSettings, client
+from consumers.kafka.client import KafkaError
+client(ClientSettings("localhost:9092", compression="gzip"))
+client(ClientSettings("localhost:9092", library="confluent", compression="{compression}"))
+try:
+    client(ClientSettings("localhost:9092", compression="{compression}"))
+except KafkaError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert f"pip install {package}," in done.stdout
+
+
 def test_the_other_library_is_not_loaded_unless_it_is_chosen() -> None:
     program = """
 import sys

@@ -1,6 +1,10 @@
 """Sending: in order, stored, counted, and refused where it must be."""
 
+from contextlib import closing
+from types import SimpleNamespace
+
 import pytest
+from kafka import KafkaProducer
 
 from consumers.kafka.client import (
     Admin,
@@ -13,6 +17,8 @@ from consumers.kafka.client import (
     Partition,
     Producer,
 )
+from consumers.kafka.clients import ClientSettings, Library, client
+from consumers.kafka.kafka_python_appending import Appending
 from tests.consumers.kafka.support import PATIENCE, read, send_numbers, until, values
 
 pytestmark = pytest.mark.kafka
@@ -101,10 +107,32 @@ def test_acknowledged_counts_from_the_first_without_a_gap(producer: Producer, to
     assert producer.sent == producer.acknowledged() == 0
     send_numbers(producer, topic, range(10), 4)
     assert producer.sent == producer.acknowledged() == 10
+    assert producer.waits_for is None
     for number in range(500):
         producer.send(Partition(topic, number % 4), key=None, value=b"v" * 500, headers=[])
         assert 10 <= producer.acknowledged() <= producer.sent == 11 + number
     until(lambda: producer.acknowledged() == 510)  # without a flush
+
+
+def test_what_is_waited_for_is_told(kafka: str, library: Library, topic: str) -> None:
+    # Nothing is sent until somebody flushes.
+    with closing(
+        client(ClientSettings(kafka, library=library, linger=60.0)).producer()
+    ) as producer:
+        for number in (2, 1, 3):
+            producer.send(Partition(topic, number), key=None, value=b"v", headers=[])
+        assert producer.waits_for == Partition(topic, 2)
+        producer.flush(PATIENCE)
+        assert producer.waits_for is None
+
+
+def test_where_the_library_has_changed_messages_go_through_its_front_door(
+    kafka: str, topic: str
+) -> None:
+    with closing(KafkaProducer(bootstrap_servers=kafka)) as library:
+        append = Appending(SimpleNamespace(send=library.send))
+        sent = [append(Partition(topic, 0), b"k", b"%d" % n, [("h", b"v")], 5) for n in range(3)]
+        assert [one.get(PATIENCE).offset for one in sent] == [0, 1, 2]
 
 
 def test_there_is_no_such_partition(producer: Producer, topic: str) -> None:
@@ -116,8 +144,6 @@ def test_there_is_no_such_partition(producer: Producer, topic: str) -> None:
 
 
 def test_there_is_no_such_topic(kafka: str, library: str, topic_prefix: str) -> None:
-    from consumers.kafka.clients import ClientSettings, client
-
     producer = client(ClientSettings(kafka, library=library, timeout=1.0)).producer()
     with pytest.raises(KafkaError):
         producer.send(Partition(f"{topic_prefix}.none", 0), key=None, value=b"", headers=[])
@@ -142,12 +168,16 @@ def test_what_is_on_its_way_is_sent_when_the_producer_closes(
     assert [message.value for message in read(consumer, 1)] == [b"last"]
 
 
-@pytest.mark.parametrize("compression", ["gzip"])
+@pytest.mark.parametrize(
+    ("library", "compression"),
+    [
+        ("kafka-python", "gzip"),  # the others need packages, see test_clients
+        *(("confluent", compression) for compression in ("gzip", "lz4", "snappy", "zstd")),
+    ],
+)
 def test_compressed_messages_come_back(
     kafka: str, library: str, consumer: Consumer, topic: str, compression: str
 ) -> None:
-    from consumers.kafka.clients import ClientSettings, client
-
     producer = client(ClientSettings(kafka, library=library, compression=compression)).producer()
     send_numbers(producer, topic, range(100), 4)
     producer.close()

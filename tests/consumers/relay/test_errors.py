@@ -1,20 +1,24 @@
 """What keeps the relay from publishing is told, is tried again, and loses nothing."""
 
+import re
 import threading
+from collections.abc import Iterator
 from contextlib import closing
 
 import psycopg
 import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
+from psycopg import Connection
 
 from consumers.kafka.client import NewTopic
 from consumers.kafka.clients import ClientSettings, client
 from consumers.relay_log import read
-from consumers.relay_publisher import Figures, Publisher
+from consumers.relay_publisher import STEP_EVENTS, Figures, Publisher, SilenceError
 from consumers.relay_store import RelayStore
 from consumers.relay_topics import make_missing
 from infra.relay import connect
+from projections.read_model import Row
 from tests import facts
 from tests.consumers.relay.conftest import School, running
 from tests.consumers.relay.filling import execute, relay_row, scores, store
@@ -60,7 +64,11 @@ def test_what_the_broker_refuses_is_published_once_it_does_not(
     )
     with school.relaying():
         wait_until(lambda: relay_row(school.dsn)["error"])
-        assert relay_row(school.dsn)["position"] < 21
+        row = relay_row(school.dsn)
+        assert row["position"] < 21
+        assert re.search(
+            rf"{topic}\[\d\]: a message of 200\d{{3}} bytes is not stored", row["error"]
+        )
         topics.alter_configs(
             [
                 ConfigResource(
@@ -118,10 +126,11 @@ def test_a_gap_in_the_log_is_not_passed_over(school: School) -> None:
     assert read_topics(school.client, school.prefix).positions == list(range(1, 11))
 
 
-@pytest.mark.kafka
-def test_only_what_kafka_has_stored_is_saved(school: School, kafka: str) -> None:
-    head = store(school.dsn, *scores(100))
-    # Its messages wait for more until somebody flushes.
+@pytest.fixture
+def publishing(
+    school: School, kafka: str
+) -> Iterator[tuple[Publisher, RelayStore, Connection[Row]]]:
+    """A publisher at work, whose messages wait for more until somebody flushes."""
     waiting = client(ClientSettings(kafka, linger=60.0))
     with (
         connect(school.dsn) as db,
@@ -133,14 +142,43 @@ def test_only_what_kafka_has_stored_is_saved(school: School, kafka: str) -> None
         leased = RelayStore(db, holder="one", lifetime=3600.0)
         assert leased.acquire()
         publisher = Publisher(producer, leased, topics, source=b"/school", figures=Figures())
-        for _ in publisher.send(read(db, after=0).events):
-            publisher.look()
-            publisher.save(well=True)
-        assert publisher.position == head
-        assert (leased.position, leased.partitions()) == (0, {})
-        publisher.flush(60.0)
+        yield publisher, leased, db
+
+
+@pytest.mark.kafka
+def test_nothing_follows_the_first_events_before_they_are_stored(
+    school: School, publishing: tuple[Publisher, RelayStore, Connection[Row]]
+) -> None:
+    publisher, _, db = publishing
+    store(school.dsn, *scores(3 * STEP_EVENTS))
+    steps = publisher.send(read(db, after=0).events)
+    next(steps)
+    publisher.look()
+    assert publisher.is_full
+    with pytest.raises(SilenceError, match=rf"what comes next in {school.prefix}.courses\[\d\]"):
+        publisher.check_silence(0.0)
+    publisher.flush(60.0)
+    publisher.look()
+    for _ in steps:
+        publisher.look()
+        assert not publisher.is_full
+    assert not publisher.has_stored_all
+
+
+@pytest.mark.kafka
+def test_only_what_kafka_has_stored_is_saved(
+    school: School, publishing: tuple[Publisher, RelayStore, Connection[Row]]
+) -> None:
+    publisher, leased, db = publishing
+    head = store(school.dsn, *scores(100))
+    for _ in publisher.send(read(db, after=0).events):
         publisher.look()
         publisher.save(well=True)
-        assert leased.position == head
-        taken = read_topics(school.client, school.prefix).taken
-        assert leased.partitions() == {one: all_[-1] for one, all_ in taken.items() if all_}
+    assert publisher.position == head
+    assert (leased.position, leased.partitions()) == (0, {})
+    publisher.flush(60.0)
+    publisher.look()
+    publisher.save(well=True)
+    assert leased.position == head
+    taken = read_topics(school.client, school.prefix).taken
+    assert leased.partitions() == {one: all_[-1] for one, all_ in taken.items() if all_}

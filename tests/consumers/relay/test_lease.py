@@ -67,6 +67,19 @@ def test_whoever_lost_the_lease_saves_nothing(
     assert second.partitions() == {courses: 5}
 
 
+def test_a_clock_that_is_set_back_keeps_nobody_waiting_for_the_dead(
+    dsn: str, stores: tuple[RelayStore, RelayStore]
+) -> None:
+    first, second = stores
+    assert first.acquire()
+    execute(dsn, "UPDATE gradelog.relay SET expires_at = clock_timestamp() + interval '1 day'")
+    assert second.is_free()
+    assert second.acquire()
+    with pytest.raises(LeaseLostError):
+        first.save(1, {})
+    assert not first.is_free()
+
+
 def test_a_lease_that_nobody_took_goes_on_when_it_is_renewed(
     dsn: str, stores: tuple[RelayStore, RelayStore]
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import NewPartitions
 
-from consumers.kafka.client import Admin, NewTopic
+from consumers.kafka.client import Admin, NewTopic, Partition
 from tests.consumers.relay.conftest import School
 from tests.consumers.relay.filling import execute, relay_row, scores, store
 from tests.consumers.relay.reading import check_against_log, read_topics, wait_until_published
@@ -95,6 +95,31 @@ def test_a_topic_with_more_partitions_than_it_had_is_refused(
         wait_until_published(school.dsn, head + 10)
         wait_until(lambda: relay_row(school.dsn)["error"] is None)
     check_against_log(read_topics(school.client, school.prefix), school.dsn)
+
+
+def test_a_topic_made_anew_that_holds_what_was_meant_for_the_old_one_is_refused(
+    school: School, admin: Admin
+) -> None:
+    head = store(school.dsn, *scores(100))
+    with school.relaying():
+        wait_until_published(school.dsn, head)
+    topic = f"{school.prefix}.courses"
+    admin.delete([topic])
+    wait_until(lambda: not admin.topics([topic]))
+    admin.create([NewTopic(topic, 7)])
+    with closing(school.client.producer()) as late:
+        late.send(Partition(topic, 1), key=b"any", value=b"{}", headers=[])
+        late.flush(30)
+    with school.relaying():
+        wait_until(lambda: relay_row(school.dsn)["error"])
+        assert "was made anew with 7 partitions instead of 4" in relay_row(school.dsn)["error"]
+        # As the message says.
+        admin.delete([topic])
+        wait_until(lambda: relay_row(school.dsn)["error"] is None)
+        wait_until_published(school.dsn, store(school.dsn, *scores(10, first=101)))
+    read = read_topics(school.client, school.prefix)
+    assert len(read.messages) == 5
+    check_against_log(read, school.dsn)
 
 
 def test_people_in_several_partitions_are_refused(school: School, admin: Admin) -> None:
