@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 from uuid import UUID
 
 from api.event_pages import EventPages
+from api.feed import FeedStatus
 from api.inbound import InboundStatus
 from api.sessions import Sessions
 from api.webhooks import Webhooks
@@ -203,6 +204,7 @@ class Backend:
     events: EventReader
     pages: EventPages
     vault: Vault
+    feed: FeedStatus
     grading: GradingStatus
     inbound: InboundStatus
     relay: RelayStatus

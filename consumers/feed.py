@@ -6,37 +6,34 @@ own and are folded side by side; the few events that change what courses share, 
 folded with nobody beside them, so that no fold misses what another is just writing.
 """
 
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing
 from typing import Final
+from uuid import UUID
 
 import psycopg
 import structlog
 from psycopg import Connection
 
 from consumers import feed_database
-from consumers.feed_database import FeedError
+from consumers.faults import message_of
+from consumers.followed import PartitionState
 from consumers.following import BATCH, Following
-from consumers.kafka.client import Admin, Client, KafkaError, Message, Partition
-from consumers.messages import COURSES, Reached, place_in_log, topic_names
+from consumers.kafka.client import Client, Message, Partition
+from consumers.messages import Reached, place_in_log, topic_names
 from consumers.offsets import Offsets
+from consumers.reader_database import DatabaseGoneError
 from domain.events import Recorded
 from projections.bulk import fetch
 from projections.read_model import ReadModel, Row
 
 logger = structlog.get_logger(__name__)
 
-TELL_EVERY: Final = 0.02
-"""Seconds between two looks at what was applied while something is."""
+SHOW_EVERY: Final = 5.0
+"""Seconds between two signs of life."""
 
-LOOK_EVERY: Final = 1.0
-"""Seconds between two looks while nothing is, and at what stands still."""
-
-TOPICS_EVERY: Final = 5.0
-FIRST_RECONNECT: Final = 0.1
-LONGEST_RECONNECT: Final = 2.0
+KEYS_AWAY: Final = 15.0
+"""Seconds for which keys that could not be read count as away; they are tried more often."""
 
 Opened = Callable[[Sequence[Recorded]], Sequence[Recorded]]
 """Opens what identifies people in events. Fails as a lost database does if it cannot now."""
@@ -63,6 +60,7 @@ class Feed:
         model: type[ReadModel],
         *,
         prefix: str,
+        member: UUID,
         opened: Opened,
         moved: Callable[[], None],
         batch: int = BATCH,
@@ -74,6 +72,7 @@ class Feed:
             connect: opens a connection to the database of the read model, in autocommit mode.
             model: what to feed.
             prefix: of the topics.
+            member: how it is told from others.
             opened: opens what identifies people.
             moved: called when something is about to be committed.
             batch: most messages in one transaction.
@@ -82,11 +81,16 @@ class Feed:
         self.schema = model.schema()
         self.offsets = Offsets(f"{prefix}.{self.schema}")
         self._instance = model.copying()
+        self._member = member
         self._opened = opened
         self._moved = moved
         self._ahead: Mapping[Partition, int] = {}
+        self._keys_trouble, self._keys_away_until = "", 0.0
         self._told: dict[Partition, int] | None = None
         self._told_errors: dict[Partition, str | None] = {}
+        self._told_caught_up: frozenset[Partition] = frozenset()
+        self._told_trouble: str | None = None
+        self._show_at = 0.0
         self.following = Following(
             client,
             connect,
@@ -107,23 +111,38 @@ class Feed:
         self, db: Connection[Row], events: Sequence[Recorded], positions: Mapping[Partition, int]
     ) -> None:
         if events:
+            # Before the others are kept away: the keys may be far from here.
+            opened = self._open(events)
             shared = self._instance.shared
             alone = any(type(recorded.event) in shared for recorded in events)
             fetch(db, _ALONE if alone else _BESIDE_OTHERS, self.schema, self.schema)
-            self._instance.fold(db, self._opened(events))
+            self._instance.fold(db, opened)
         self._ahead = positions
         self._moved()
+
+    def _open(self, events: Sequence[Recorded]) -> Sequence[Recorded]:
+        """Open what identifies people.
+
+        Raises:
+            DatabaseGoneError: its keys cannot be read; nothing is wrong with the events.
+        """
+        try:
+            opened = self._opened(events)
+        except psycopg.Error as error:
+            # Anybody may ask how a read model is, and the rest of it may name servers and users.
+            self._keys_trouble = f"the learners' keys cannot be read ({type(error).__name__})"
+            self._keys_away_until = time.monotonic() + KEYS_AWAY
+            raise DatabaseGoneError(f"the learners' keys: {message_of(error)}") from error
+        if opened is not events:
+            self._keys_away_until = 0.0
+        return opened
 
     def _marked(self, db: Connection[Row], marks: Mapping[Partition, Reached]) -> None:
         feed_database.tell_graded(db, list(marks.values()))
 
     # --- after it ---------------------------------------------------------------------------
 
-    def _caught_up(self, db: Connection[Row]) -> None:
-        # A partition in which nothing ever stood, not even a mark, may be one that nobody has
-        # published to yet.
-        reached = [p for p, position in self.following.positions.items() if position]
-        feed_database.caught_up(db, self.schema, reached)
+    def _caught_up(self, _db: Connection[Row]) -> None:
         self._told = None
         self._moved()
 
@@ -138,25 +157,63 @@ class Feed:
 
     def tell(self, db: Connection[Row]) -> None:
         """Let readers know how far the read model is, and what stands still."""
-        reached = self.following.positions
-        errors = {
-            partition: None
-            if state.error is None
-            else f"{partition.topic}[{partition.number}], after position {state.position}:"
-            f" {state.error}"
-            for partition, state in self.following.state().items()
-        }
+        reached, states = self.following.positions, self.following.state()
+        errors = {partition: _error_of(partition, state) for partition, state in states.items()}
         if errors != self._told_errors:
             if errors:
                 feed_database.tell_errors(db, self.schema, errors)
             self._told_errors = errors
+        caught_up = frozenset(p for p, state in states.items() if _is_caught_up(state))
+        if new := caught_up - self._told_caught_up:
+            feed_database.caught_up(db, self.schema, sorted(new))
+            self._told_caught_up |= new
         feed_database.tell(db, self.schema, self.offsets)
         self._told = reached
+        self._show(db, list(states.values()))
+
+    def _show(self, db: Connection[Row], states: Sequence[PartitionState]) -> None:
+        """Give a sign of life from time to time, and at once when it is of trouble."""
+        trouble = self.trouble
+        if trouble == self._told_trouble and time.monotonic() < self._show_at:
+            return
+        lags = [state.lag for state in states]
+        feed_database.tell_member(
+            db,
+            self.schema,
+            self._member,
+            partitions=len(states),
+            messages_left=None if None in lags else sum(filter(None, lags)),
+            trouble=trouble,
+        )
+        self._told_trouble, self._show_at = trouble, time.monotonic() + SHOW_EVERY
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing more is applied although no event is at fault; None if nothing is wrong."""
+        if time.monotonic() < self._keys_away_until:
+            return self._keys_trouble
+        return self.following.error
 
     def forget_told(self) -> None:
         """Tell everything again: it may not have been written."""
         self._told = None
         self._told_errors = {}
+        self._told_caught_up = frozenset()
+        self._show_at = 0.0
+
+
+def _error_of(partition: Partition, state: PartitionState) -> str | None:
+    if state.error is None:
+        return None
+    return f"{partition.topic}[{partition.number}], after position {state.position}: {state.error}"
+
+
+def _is_caught_up(state: PartitionState) -> bool:
+    """Whether all is applied that stood in a partition a moment ago; more may have come since.
+
+    One in which nothing ever stood, not even a mark, may be one that nobody has published to yet.
+    """
+    return bool(state.position) and state.lag == 0
 
 
 def _is_of_others(_db: Connection[Row], message: Message, error: Exception) -> bool:
@@ -175,146 +232,3 @@ def _is_of_others(_db: Connection[Row], message: Message, error: Exception) -> b
         error=str(error),
     )
     return True
-
-
-class Feeding:
-    """Feeds read models until it is told to stop, each in a thread of its own."""
-
-    def __init__(
-        self,
-        client: Client,
-        connect: Callable[[], Connection[Row]],
-        models: Sequence[type[ReadModel]],
-        *,
-        prefix: str,
-        opening: Callable[[], Opened],
-        batch: int = BATCH,
-    ) -> None:
-        """Make it; ``run`` begins.
-
-        Args:
-            client: connects to Kafka.
-            connect: opens a connection to the database of the read models.
-            models: what to feed.
-            prefix: of the topics.
-            opening: makes for each thread what opens what identifies people.
-            batch: most messages in one transaction.
-        """
-        self._client = client
-        self._connect = connect
-        self._prefix = prefix
-        self._woken = threading.Event()
-        self._stop = threading.Event()
-        self._admin: Admin | None = None
-        self._topics_at = 0.0
-        self._failure: FeedError | None = None
-        self.feeds = [
-            Feed(
-                client,
-                connect,
-                model,
-                prefix=prefix,
-                opened=opening(),
-                moved=self._woken.set,
-                batch=batch,
-            )
-            for model in models
-        ]
-
-    def prepare(self) -> None:
-        """Mark the database and make the tables.
-
-        Raises:
-            FeedError: the database is not for this.
-            psycopg.OperationalError: it does not answer.
-        """
-        with closing(self._connect()) as db:
-            feed_database.mark_as_fed(db, self._prefix)
-            for feed in self.feeds:
-                feed_database.ensure(db, feed.model, feed.offsets)
-                feed.following.group = feed_database.group_of(db, feed.offsets)
-            self._look_at_topics(db)
-
-    def run(self, stop: threading.Event) -> None:
-        """Feed until ``stop`` is set, whatever happens to Kafka or the database.
-
-        Raises:
-            FeedError: the topics are not those that the database was fed from.
-        """
-        self._stop = threading.Event()
-        threads = [
-            threading.Thread(
-                target=feed.following.run,
-                args=(self._stop,),
-                name=f"feed of {feed.model.name}",
-                daemon=True,
-            )
-            for feed in self.feeds
-        ]
-        with ExitStack() as stack:
-            stack.callback(self._end, threads)
-            for thread in threads:
-                thread.start()
-            self._tell_until(stop)
-        if self._failure is not None:
-            raise self._failure
-
-    def _end(self, threads: Sequence[threading.Thread]) -> None:
-        self._stop.set()
-        for thread in threads:
-            thread.join(10)
-        if self._admin is not None:
-            self._admin.close()
-            self._admin = None
-
-    def _tell_until(self, stop: threading.Event) -> None:
-        pause = FIRST_RECONNECT
-        while not stop.is_set() and self._failure is None:
-            try:
-                with closing(self._connect()) as db:
-                    for feed in self.feeds:
-                        feed.forget_told()
-                    self._tell(db, stop)
-                    pause = FIRST_RECONNECT
-            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-                logger.warning("the database is lost", error=str(error).strip()[:1000])
-            except FeedError as error:
-                self._failure = error
-            except Exception:
-                logger.exception("where read models stand cannot be told")
-            stop.wait(pause)
-            pause = min(pause * 2, LONGEST_RECONNECT)
-
-    def _tell(self, db: Connection[Row], stop: threading.Event) -> None:
-        """Tell where the read models stand: soon after they moved, and every now and then."""
-        look_at = 0.0
-        while not stop.is_set():
-            looking = time.monotonic() >= look_at
-            for feed in self.feeds:
-                if looking or feed.has_news():
-                    feed.tell(db)
-            if looking:
-                look_at = time.monotonic() + LOOK_EVERY
-                if time.monotonic() >= self._topics_at:
-                    self._look_at_topics(db)
-            waiting = any(feed.is_waiting() for feed in self.feeds)
-            if self._woken.wait(TELL_EVERY if waiting else LOOK_EVERY):
-                self._woken.clear()
-                stop.wait(TELL_EVERY)
-
-    def _look_at_topics(self, db: Connection[Row]) -> None:
-        """See how many partitions there are, as soon as there are any."""
-        self._topics_at = time.monotonic() + TOPICS_EVERY
-        name = topic_names(self._prefix)[COURSES]
-        try:
-            if self._admin is None:
-                self._admin = self._client.admin()
-            found = self._admin.topics([name]).get(name)
-        except KafkaError as error:
-            logger.warning("topics cannot be looked at", error=str(error))
-            if self._admin is not None:
-                self._admin.close()
-                self._admin = None
-            return
-        if found is not None:
-            feed_database.check_partitions(db, found.partitions)

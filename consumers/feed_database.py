@@ -8,6 +8,7 @@ work at the same time do not wait for each other.
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
+from uuid import UUID
 
 from psycopg import Connection
 
@@ -17,6 +18,7 @@ from consumers.offsets import SCHEMA, TABLE, Offsets
 from projections import positions
 from projections.bulk import execute, fetch
 from projections.read_model import ReadModel, Row
+from projections.runner import LOCK as RUNS
 
 _MARK: Final = "SELECT gradelog.feed_from_kafka(%b)"
 _FEED: Final = "SELECT topic_prefix, partitions FROM gradelog.kafka_feed"
@@ -24,7 +26,9 @@ _DATABASE_ID: Final = "SELECT database_id FROM gradelog.kafka_feed"
 _NOTE_PARTITIONS: Final = """
 UPDATE gradelog.kafka_feed SET partitions = %b::int WHERE partitions IS NULL
 """
-_UNFED: Final = "SELECT schema FROM gradelog.read_models WHERE position = 0"
+_READ_MODELS: Final = "SELECT schema FROM gradelog.read_models"
+_FORGET_OFFSETS: Final = f"DELETE FROM {SCHEMA}.{TABLE} WHERE subscription = %b"  # noqa: S608
+_FORGET_PARTITIONS: Final = "DELETE FROM gradelog.kafka_feed_partitions WHERE schema = %b"
 _CAUGHT_UP: Final = """
 INSERT INTO gradelog.kafka_feed_partitions (schema, topic, partition, caught_up)
 SELECT %b, *, true FROM unnest(%b::text[], %b::int[])
@@ -62,6 +66,18 @@ FROM standing s
 WHERE m.schema = %b AND (m.position < s.position OR m.error IS DISTINCT FROM s.error
     OR m.state = 'building' AND s.caught_up AND s.position > 0)
 """  # noqa: S608 - constants
+_TELL_MEMBER: Final = """
+INSERT INTO gradelog.kafka_feed_members
+    (schema, member, partitions, messages_left, trouble, seen_at)
+VALUES (%b, %b::uuid, %b::int, %b::bigint, %b::text, clock_timestamp())
+ON CONFLICT (schema, member) DO UPDATE
+SET partitions = excluded.partitions, messages_left = excluded.messages_left,
+    trouble = excluded.trouble, seen_at = excluded.seen_at
+"""
+_FORGET_MEMBERS: Final = """
+DELETE FROM gradelog.kafka_feed_members
+WHERE schema = %b AND seen_at < clock_timestamp() - interval '1 day'
+"""
 # Graded is a matter of the log, wherever it is told: the furthest mark counts, and readers
 # wait until the gradebook shows what it speaks of.
 _GRADED: Final = """
@@ -83,7 +99,11 @@ def mark_as_fed(db: Connection[Row], prefix: str) -> None:
         FeedError: it has a log of its own, or is fed from other topics.
     """
     with db.transaction():
+        # Whoever makes read models of a log sees before each whether there is still one.
+        positions.lock_creation(db)
         new = not positions.is_fed(db)
+        if new:
+            _refuse_if_projected(db)
         if not fetch(db, _MARK, prefix)[0][0]:
             raise FeedError(
                 "this database has a log of its own: read models are fed from Kafka in another"
@@ -97,8 +117,19 @@ def mark_as_fed(db: Connection[Row], prefix: str) -> None:
             )
         if new:
             # Made when nobody knew yet what the database is for.
-            for (schema,) in fetch(db, _UNFED):
+            for (schema,) in fetch(db, _READ_MODELS):
                 positions.forget(db, schema)
+
+
+def _refuse_if_projected(db: Connection[Row]) -> None:
+    """Leave a database alone that somebody is about to use as one with a log."""
+    for (schema,) in fetch(db, _READ_MODELS):
+        if not positions.try_lock(db, RUNS, schema):
+            raise FeedError(
+                "a projector works on this database, so it is meant for a log: read models are fed"
+                " from Kafka in another one; name that with DATABASE_URL, or stop the projector"
+            )
+        positions.unlock(db, RUNS, schema)
 
 
 def group_of(db: Connection[Row], offsets: Offsets) -> str:
@@ -124,10 +155,27 @@ def check_partitions(db: Connection[Row], count: int) -> None:
 
 def ensure(db: Connection[Row], model: type[ReadModel], offsets: Offsets) -> None:
     """Make the tables of a read model, and of where it stands."""
+    schema = model.schema()
     with db.transaction():
         positions.lock_creation(db)
         offsets.create(db)
-    positions.ensure(db, [model], fed=True)
+        if positions.standing(db, schema) is None:
+            # If it was there before, what was applied to it is gone, too.
+            execute(db, _FORGET_OFFSETS, offsets.subscription)
+            execute(db, _FORGET_PARTITIONS, schema)
+        positions.ensure(db, [model], fed=True)
+        execute(db, _FORGET_MEMBERS, schema)
+
+
+def hold(db: Connection[Row], schema: str) -> None:
+    """Let nobody drop a read model for as long as the connection lives.
+
+    Raises:
+        FeedError: somebody has.
+    """
+    positions.share_lock(db, RUNS, schema)
+    if positions.standing(db, schema) is None:
+        raise FeedError(f"the tables of {schema} were dropped; start gradelog consume again")
 
 
 def caught_up(db: Connection[Row], schema: str, partitions: Collection[Partition]) -> None:
@@ -140,6 +188,19 @@ def tell_errors(db: Connection[Row], schema: str, errors: Mapping[Partition, str
     """Note why partitions stand still, or that they do not."""
     topics, numbers = [p.topic for p in errors], [p.number for p in errors]
     execute(db, _TELL_ERRORS, schema, topics, numbers, list(errors.values()))
+
+
+def tell_member(
+    db: Connection[Row],
+    schema: str,
+    member: UUID,
+    *,
+    partitions: int,
+    messages_left: int | None,
+    trouble: str | None,
+) -> None:
+    """Note that a member feeds a read model, and how that goes."""
+    execute(db, _TELL_MEMBER, schema, member, partitions, messages_left, trouble)
 
 
 def tell(db: Connection[Row], schema: str, offsets: Offsets) -> None:

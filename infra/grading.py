@@ -30,7 +30,8 @@ FROM gradelog.recalculations WHERE course_id = %b
 PROGRESS: Final = """
 SELECT p.position, greatest(h.head - p.position, 0), r.courses, r.learners
 FROM gradelog.grading_progress p,
-    (SELECT coalesce(max(position), 0) AS head FROM gradelog.events) AS h,
+    (SELECT greatest(coalesce(max(position), 0), (SELECT head FROM gradelog.kafka_feed)) AS head
+    FROM gradelog.events) AS h,
     (SELECT count(*) AS courses, coalesce(sum(greatest(total - done, 0)), 0)::bigint AS learners
     FROM gradelog.recalculations WHERE finished_at IS NULL) AS r
 """

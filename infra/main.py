@@ -2,11 +2,12 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Final
 
+import psycopg
 import structlog
 
 from api.backend import Backend
@@ -15,6 +16,7 @@ from domain.grades.application import Grades
 from domain.learners.application import Learners
 from domain.submissions.application import Submissions
 from infra.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from infra.feed_status import PostgresFeedStatus
 from infra.grading import PostgresGradingStatus
 from infra.housekeeping import kept_tidy
 from infra.inbound_status import PostgresInboundStatus
@@ -23,7 +25,7 @@ from infra.log.reader import connect
 from infra.migrate import migrate
 from infra.reads import PostgresReads
 from infra.relay import PostgresRelayStatus
-from infra.replica import NoLog, NoPages, NoWebhooks, OpeningVault
+from infra.replica import CopiedGrading, NoLog, NoPages, NoPasswords, NoWebhooks, OpeningVault
 from infra.sessions import PostgresSessions
 from infra.settings import Settings, master_key
 from infra.tailing import PostgresEventPages
@@ -37,6 +39,11 @@ logger = structlog.get_logger(__name__)
 
 WATCH_EVERY: Final = 1.0
 """Seconds between two looks at the embedded server."""
+
+LOOK_EVERY: Final = 1.0
+"""Seconds between two looks at what a database is for, as long as its log is empty."""
+
+_MAY_BE_MARKED: Final = "SELECT NOT EXISTS (SELECT FROM gradelog.events)"
 
 
 def now() -> datetime:
@@ -97,8 +104,13 @@ def prepare(dsn: str) -> None:
     migrate(dsn)
     with connect(dsn) as db:
         # Who feeds read models from Kafka says which, and makes them.
-        if not is_fed(db):
+        if is_fed(db):
+            return
+        try:
             ensure(db, READ_MODELS)
+        except ReadModelError:
+            if not is_fed(db):  # else somebody has begun to, just now
+                raise
 
 
 def refuse_copy(dsn: str) -> None:
@@ -121,8 +133,17 @@ def is_copy(dsn: str) -> bool:
 
 
 @asynccontextmanager
-async def open_backend(settings: Settings, dsn: str) -> AsyncIterator[Backend]:
-    """Everything behind the interfaces, for the running event loop."""
+async def open_backend(
+    settings: Settings, dsn: str, *, marked: Callable[[], None] = lambda: None
+) -> AsyncIterator[Backend]:
+    """Everything behind the interfaces, for the running event loop.
+
+    Args:
+        settings: what is in force.
+        dsn: a database that is up to date.
+        marked: called when it turns out to have no log after all: it is fed from Kafka since.
+            What was opened is of no use then and has to be opened anew.
+    """
     if await asyncio.to_thread(is_copy, dsn):
         async with read_only_backend(settings, dsn) as opened:
             yield opened
@@ -139,9 +160,38 @@ async def open_backend(settings: Settings, dsn: str) -> AsyncIterator[Backend]:
     )
     async with (
         kept_tidy(dsn),
+        _told_when_marked(dsn, marked),
         backend(dsn, log, vault, reads, relay, webhooks=webhooks) as opened,
     ):
         yield opened
+
+
+@asynccontextmanager
+async def _told_when_marked(dsn: str, marked: Callable[[], None]) -> AsyncIterator[None]:
+    """Look whether a database is fed from Kafka after all, as long as its log is empty."""
+
+    def look() -> tuple[bool, bool]:
+        with connect(dsn, name="gradelog") as db:
+            (row,) = db.execute(_MAY_BE_MARKED).fetchall()
+            return is_fed(db), bool(row[0])
+
+    async def watch() -> None:
+        fed, possible = False, True
+        while possible and not fed:
+            await asyncio.sleep(LOOK_EVERY)
+            with suppress(psycopg.OperationalError):
+                fed, possible = await asyncio.to_thread(look)
+        if fed:
+            logger.warning("this database is fed from Kafka now, and has no log")
+            marked()
+
+    task = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 @asynccontextmanager
@@ -155,7 +205,16 @@ async def read_only_backend(settings: Settings, dsn: str) -> AsyncIterator[Backe
     reads = PostgresReads(dsn, size=settings.pool_size, timeout=settings.read_timeout)
     async with (
         kept_tidy(dsn),
-        backend(dsn, NoLog(), vault, reads, pages=NoPages(), webhooks=NoWebhooks(dsn)) as opened,
+        backend(
+            dsn,
+            NoLog(),
+            vault,
+            reads,
+            pages=NoPages(),
+            webhooks=NoWebhooks(dsn),
+            sessions=NoPasswords(dsn),
+            grading=CopiedGrading(dsn),
+        ) as opened,
     ):
         yield opened
 
@@ -169,10 +228,13 @@ async def backend(
     relay: PostgresRelayStatus | None = None,
     pages: PostgresEventPages | NoPages | None = None,
     webhooks: PostgresWebhooks | None = None,
+    sessions: PostgresSessions | None = None,
+    grading: PostgresGradingStatus | None = None,
 ) -> AsyncIterator[Backend]:
     """The same of parts that are made already; closes them in the end."""
-    sessions = PostgresSessions(dsn)
-    grading = PostgresGradingStatus(dsn)
+    sessions = sessions or PostgresSessions(dsn)
+    grading = grading or PostgresGradingStatus(dsn)
+    feed = PostgresFeedStatus(dsn)
     inbound = PostgresInboundStatus(dsn)
     relay = relay or PostgresRelayStatus(dsn)
     pages = pages or PostgresEventPages(dsn)
@@ -188,6 +250,7 @@ async def backend(
             events=log,
             pages=pages,
             vault=vault,
+            feed=feed,
             grading=grading,
             inbound=inbound,
             relay=relay,
@@ -197,6 +260,7 @@ async def backend(
     finally:
         await webhooks.close()
         await pages.close()
+        await feed.close()
         await grading.close()
         await inbound.close()
         await relay.close()

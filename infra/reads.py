@@ -1,43 +1,37 @@
 """Asks read models in PostgreSQL, after they have applied what the reader must see.
 
-An answer and the position it stands for come from one statement, so from one snapshot.
-``PostgresReads`` is for the tasks of an event loop, ``SyncReads`` for threads.
+``PostgresReads`` is for the tasks of an event loop, ``SyncReads`` for threads. What they do
+is the same and stands in ``read_steps``; here is how each of them does it.
 """
 
 import asyncio
-import itertools
-import re
 import threading
 import time
 from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
-    Generator,
     Iterator,
     Mapping,
     Sequence,
 )
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Final, LiteralString, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
-import psycopg
-from psycopg import AsyncConnection, Connection, sql
-from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
+from psycopg import AsyncConnection, Connection
 
 from api.backend import ReadModelStatus
 from domain.errors import UnavailableError
+from infra import read_steps
 from infra.postgres import LOG_SCHEMA, Row, async_pool, pool
+from infra.read_statements import CHUNK
+from infra.read_steps import Give, Run, Steps, Take, Wait, is_over
 from infra.statements import statements_of
-from projections.positions import BUILDING, FAILED
 from projections.read_model import Answer, Query, ReadModel, StreamQuery
 from projections.registry import READ_MODELS
 
 T = TypeVar("T")
 
-CHUNK: Final = 2000
 LONGEST_WAIT: Final = 5.0
 GRACE: Final = 1.0
 """Seconds that we wait longer than the server works on a statement."""
@@ -45,242 +39,6 @@ GRACE: Final = 1.0
 FIRST_PAUSE: Final = 0.002
 LONGEST_PAUSE: Final = 0.05
 PAUSE_GROWTH: Final = 1.25
-
-MISSING: Final = "missing"
-
-
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """Run a statement; the answer are its rows.
-
-    What is prepared has its arguments as ``$1``, the rest as ``%b``.
-    """
-
-    statement: bytes
-    arguments: Sequence[Any] = ()
-    prepare: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class _Wait:
-    """Wait until a read model has reached a position; the answer is False when time is over.
-
-    No connection and no snapshot is held meanwhile.
-    """
-
-    schema: str
-    position: int
-
-
-# A rebuild may put new tables under the name between the planning of a statement and its
-# snapshot. The name was looked up when the statement was planned; when the catalogue of the
-# snapshot says something else, rows and position may not belong together.
-_STANDING: Final = """
-SELECT position, state, error, {head} AS head,
-    (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = {schema}) = {schema}::regnamespace
-        AS same
-FROM gradelog.read_models WHERE schema = {schema}
-"""
-# Where read models are fed from Kafka, the log is elsewhere: its end is as far as is known.
-_HEAD: Final = """
-greatest((SELECT coalesce(max(position), 0) FROM gradelog.events),
-    (SELECT head FROM gradelog.kafka_feed))
-"""
-_ASK: Final = """
-SELECT m.*, q.* FROM ({standing}) AS m
-LEFT JOIN LATERAL (SELECT true AS found, q.* FROM ({query}) AS q) AS q ON true
-"""
-_PLACEHOLDER: Final = re.compile("%[bs]")
-_FOUND: Final = 5
-"""The column that tells an answer without rows from an empty one."""
-
-_BEGIN: Final = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-_NO_JIT: Final = b"SET LOCAL jit = off"  # compiling takes longer than the first chunks
-_ROLLBACK: Final = b"ROLLBACK"
-_SNAPSHOT: Final = f"""
-SELECT position, state, error, {_HEAD},
-    (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = schema)
-FROM gradelog.read_models WHERE schema = $1
-""".encode()  # noqa: S608 - a constant
-_DECLARE: Final = b"DECLARE stream NO SCROLL CURSOR FOR "
-_NAMESPACE: Final = b"SELECT to_regnamespace($1)::oid"
-_FETCH: Final = _Run(f"FETCH FORWARD {CHUNK} FROM stream".encode(), prepare=False)
-
-_POSITIONS: Final = _Run(
-    f"""
-SELECT schema, position, state, error, {_HEAD} FROM gradelog.read_models
-UNION ALL
-SELECT '', 0, CASE WHEN EXISTS (SELECT FROM gradelog.kafka_feed) THEN 'fed' ELSE '' END, NULL, {_HEAD}
-""".encode()  # noqa: S608 - a constant
-)
-_FED: Final = "fed"
-_GRADING: Final = "grading"
-_WATCH: Final = _Run(
-    b"""
-SELECT schema, position, error IS NOT NULL FROM gradelog.read_models
-UNION ALL SELECT 'grading', position, false FROM gradelog.grading_progress
-"""
-)
-_GRADED: Final = _Run(
-    f"SELECT position, recorded_at_position, {_HEAD} FROM gradelog.grading_progress".encode()  # noqa: S608 - a constant
-)
-
-
-@lru_cache(maxsize=1000)
-def _statement(query: LiteralString, schema: str, *, head: bool) -> bytes:
-    """A question together with where its read model stands."""
-    standing = sql.SQL(_STANDING).format(
-        head=sql.SQL(_HEAD if head else "NULL::bigint"), schema=sql.Literal(schema)
-    )
-    whole = sql.SQL(_ASK).format(standing=standing, query=sql.SQL(query)).as_string(None)
-    number = itertools.count(1)
-    return _PLACEHOLDER.sub(lambda _: f"${next(number)}", whole).encode()
-
-
-# --- what one statement found ---------------------------------------------------------------
-
-
-def _enough(model: type[ReadModel], standing: Sequence[Any], needed: int) -> bool:
-    """Whether a read model has applied what the reader must see; False: not yet.
-
-    Raises:
-        UnavailableError: it never will as things stand, or its rows never served.
-    """
-    position, state, error = standing[:3]
-    if state == BUILDING:
-        reason = f"and has failed: {error}" if error else f"and stands at position {position}"
-        raise UnavailableError(f"the read model {model.name} is being built {reason}")
-    if position >= needed:
-        return True
-    if state == FAILED:
-        raise UnavailableError(
-            f"the read model {model.name} has failed and stands at position {position}: {error}"
-        )
-    return False
-
-
-def _needed(standing: Sequence[Any], at_least: int, *, latest: bool) -> int:
-    return max(at_least, standing[3]) if latest else at_least
-
-
-def _missing(model: type[ReadModel]) -> UnavailableError:
-    return UnavailableError(f"the read model {model.name} (version {model.version}) is not built")
-
-
-def _late(model: type[ReadModel], needed: int) -> UnavailableError:
-    return UnavailableError(
-        f"the read model {model.name} has not reached position {needed} in time"
-    )
-
-
-def _unavailable(error: Exception) -> UnavailableError:
-    if isinstance(error, PoolTimeout | TooManyRequests):
-        return UnavailableError("all connections to the database are in use")
-    return UnavailableError(f"the database does not answer: {error}")
-
-
-_NOT_BUILT: Final = (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName)
-_LOST: Final = (psycopg.OperationalError, psycopg.InterfaceError)
-
-
-def _may_retry(error: Exception) -> bool:
-    """Whether a new connection may help: not for who waited too long, here or there."""
-    return not isinstance(
-        error, PoolTimeout | PoolClosed | TooManyRequests | psycopg.errors.QueryCanceled
-    )
-
-
-def _answer(query: Query[T], rows: list[Row]) -> Answer[T]:
-    position = rows[0][0]
-    if rows[0][_FOUND] is None:
-        return Answer(query.parse([]), position)
-    return Answer(query.parse([row[_FOUND + 1 :] for row in rows]), position)
-
-
-def _statuses(models: Sequence[type[ReadModel]], rows: list[Row]) -> Mapping[str, ReadModelStatus]:
-    found = {row[0]: row for row in rows}
-    head = rows[0][4]
-    # Which of them are fed from Kafka is up to those who do it; all the same there must be one.
-    is_fed = found.pop("")[2] == _FED and bool(found)
-    statuses = {}
-    for model in models:
-        row = found.get(model.schema())
-        if row is None and is_fed:
-            continue
-        if row is None:
-            statuses[model.name] = ReadModelStatus(model, MISSING, 0, head)
-            continue
-        _, position, state, error, _ = row
-        statuses[model.name] = ReadModelStatus(
-            model, FAILED if error else state, position, head, error
-        )
-    return statuses
-
-
-# --- what has to be done, whoever waits for it ----------------------------------------------
-
-
-Steps = Generator[_Run | _Wait, Any, T]
-
-
-def _graded(model: type[ReadModel], at_least: int, *, latest: bool) -> Steps[int]:
-    """Wait until all up to a position is graded; return where the last of it was recorded.
-
-    A score has no effect on rows before the grading has recorded what follows from it.
-    """
-    while True:
-        rows = yield _GRADED
-        position, recorded_at, head = rows[0]
-        at_least, latest = max(at_least, head if latest else 0), False
-        if position >= at_least:
-            return int(max(at_least, recorded_at))
-        if not (yield _Wait(_GRADING, at_least)):
-            raise UnavailableError(
-                f"the grading, which {model.name} follows, has not reached position {at_least}"
-                " in time"
-            )
-
-
-def _asking(query: Query[T], at_least: int, *, latest: bool) -> Steps[Answer[T]]:
-    model, schema = query.model, query.model.schema()
-    if query.graded and (at_least or latest):
-        at_least, latest = (yield from _graded(model, at_least, latest=latest)), False
-    while True:
-        statement = _statement(query.statement, schema, head=latest)
-        rows = yield _Run(statement, query.arguments)
-        if not rows:
-            raise _missing(model)
-        standing = rows[0]
-        at_least, latest = _needed(standing, at_least, latest=latest), False
-        if not standing[4]:
-            continue
-        if _enough(model, standing, at_least):
-            return _answer(query, rows)
-        if not (yield _Wait(schema, at_least)):
-            raise _late(model, at_least)
-
-
-def _opening(query: StreamQuery[Any], at_least: int, *, latest: bool) -> Steps[int]:
-    """Open the cursor of a stream; return the position that it stands for."""
-    model, schema = query.model, query.model.schema()
-    if query.graded and (at_least or latest):
-        at_least, latest = (yield from _graded(model, at_least, latest=latest)), False
-    while True:
-        yield _Run(_BEGIN, prepare=False)
-        yield _Run(_NO_JIT, prepare=False)
-        rows = yield _Run(_SNAPSHOT, (schema,))
-        if not rows:
-            raise _missing(model)
-        standing = rows[0]
-        at_least, latest = _needed(standing, at_least, latest=latest), False
-        if _enough(model, standing, at_least):
-            # Prepared, the cursor could not be declared with another query next time.
-            yield _Run(_DECLARE + query.statement.encode(), query.arguments, prepare=False)
-            if (yield _Run(_NAMESPACE, (schema,)))[0][0] == standing[4]:
-                return int(standing[0])
-            yield _Run(_ROLLBACK, prepare=False)
-        elif not (yield _Wait(schema, at_least)):
-            raise _late(model, at_least)
 
 
 def _search_path(models: Sequence[type[ReadModel]]) -> list[str]:
@@ -318,7 +76,7 @@ class PostgresReads:
         self._pool = async_pool(
             dsn, size=size, statement_timeout=timeout, search_path=_search_path(models)
         )
-        self._watcher = _Watcher(self._run)
+        self._watcher = _Watcher(lambda: self._do(read_steps.standings()))
 
     async def open(self) -> None:
         """Begin to connect, without waiting for it."""
@@ -331,20 +89,7 @@ class PostgresReads:
 
     async def ask(self, query: Query[T], *, at_least: int = 0, latest: bool = False) -> Answer[T]:
         """Answer one question; see ``api.backend.Reads``."""
-        steps = _asking(query, at_least, latest=latest)
-        deadline = time.monotonic() + self._wait
-        found: Any = None
-        try:
-            while True:
-                step = steps.send(found)
-                if isinstance(step, _Run):
-                    found = await self._run(step)
-                else:
-                    found = await self._watcher.wait(step, deadline)
-        except StopIteration as done:
-            return cast(Answer[T], done.value)
-        except _NOT_BUILT:
-            raise _missing(query.model) from None
+        return await self._do(read_steps.ask(query, at_least, self._wait, latest=latest))
 
     @asynccontextmanager
     async def stream(
@@ -355,115 +100,66 @@ class PostgresReads:
         Memory holds one chunk. The connection goes back at the end of the block, whether
         all chunks were taken or not.
         """
-        db, position = await self._open_stream(query, at_least, latest=latest)
+        steps = read_steps.open_stream(query, at_least, self._wait, latest=latest)
+        db, position = await self._do(steps)
         try:
-            yield Answer(_chunks(db, query, self._timeout), position)
+            yield Answer(self._chunks(db, query), position)
         finally:
-            await self._release(db)
+            await self._do(read_steps.close_stream(db))
 
     async def positions(self) -> Mapping[str, ReadModelStatus]:
         """Where each read model of this version stands, by name."""
-        return _statuses(self._models, await self._run(_POSITIONS))
+        return await self._do(read_steps.positions(self._models))
 
-    async def _run(self, step: _Run) -> list[Row]:
-        """Run a statement; once more when the connection was lost."""
-        for last in (False, True):
-            try:
-                db = await self._pool.getconn()
-                try:
-                    return await _rows(db, step, self._timeout)
-                finally:
-                    await self._pool.putconn(db)
-            except _LOST as error:
-                if last or not _may_retry(error):
-                    raise _unavailable(error) from error
-            # The others were lost with it.
-            await self._pool.check()
-        raise AssertionError
+    async def _chunks(
+        self, db: AsyncConnection[Row], query: StreamQuery[T]
+    ) -> AsyncIterator[Sequence[T]]:
+        full = True
+        while full:
+            rows = await self._do(read_steps.fetch(db))
+            full = len(rows) == CHUNK
+            if rows:
+                yield [query.parse(row) for row in rows]
 
-    async def _open_stream(
-        self, query: StreamQuery[T], at_least: int, *, latest: bool
-    ) -> tuple[AsyncConnection[Row], int]:
-        deadline = time.monotonic() + self._wait
-        for last in (False, True):
-            try:
-                return await self._try_open_stream(
-                    _opening(query, at_least, latest=latest), deadline
-                )
-            except _NOT_BUILT:
-                raise _missing(query.model) from None
-            except _LOST as error:
-                if last or not _may_retry(error):
-                    raise _unavailable(error) from error
-            await self._pool.check()
-        raise AssertionError
-
-    async def _try_open_stream(
-        self, steps: Steps[int], deadline: float
-    ) -> tuple[AsyncConnection[Row], int]:
-        db: AsyncConnection[Row] | None = None
+    async def _do(self, steps: Steps[T]) -> T:
         found: Any = None
+        failure: BaseException | None = None
         try:
             while True:
-                step = steps.send(found)
-                if isinstance(step, _Run):
-                    db = db or await self._pool.getconn()
-                    found = await _rows(db, step, self._timeout)
-                else:
-                    if db is not None:
-                        await self._release(db)
-                        db = None
-                    found = await self._watcher.wait(step, deadline)
+                step = steps.send(found) if failure is None else steps.throw(failure)
+                found, failure = None, None
+                try:
+                    match step:
+                        case Run():
+                            found = await statements_of(step.db).run_async(
+                                *(step.db, step.statement, step.arguments),
+                                prepare=step.prepare,
+                                timeout=self._timeout,
+                            )
+                        case Take():
+                            found = await self._pool.getconn()
+                        case Give():
+                            await self._pool.putconn(step.db)
+                        case Wait():
+                            found = await self._watcher.wait(step)
+                except BaseException as error:  # noqa: BLE001 - the steps know what to do
+                    failure = error
         except StopIteration as done:
-            assert db is not None
-            return db, done.value
-        except BaseException:
-            if db is not None:
-                await self._release(db)
-            raise
-
-    async def _release(self, db: AsyncConnection[Row]) -> None:
-        with suppress(psycopg.Error):
-            await db.rollback()
-        await self._pool.putconn(db)
-
-
-async def _rows(db: AsyncConnection[Row], step: _Run, timeout: float) -> list[Row]:  # noqa: ASYNC109
-    if step.prepare:
-        return await statements_of(db).run_async(
-            db, step.statement, step.arguments, timeout=timeout
-        )
-    async with db.cursor(binary=True) as cursor:
-        await cursor.execute(step.statement, step.arguments, prepare=False)
-        return await cursor.fetchall() if cursor.description else []
-
-
-async def _chunks(
-    db: AsyncConnection[Row],
-    query: StreamQuery[T],
-    timeout: float,  # noqa: ASYNC109
-) -> AsyncIterator[Sequence[T]]:
-    full = True
-    while full:
-        try:
-            rows = await _rows(db, _FETCH, timeout)
-        except _LOST as error:
-            raise _unavailable(error) from error
-        full = len(rows) == CHUNK
-        if rows:
-            yield [query.parse(row) for row in rows]
+            return cast(T, done.value)
+        finally:
+            failure = None  # it holds this frame, and would hold it with all that is in it
 
 
 class _Watcher:
     """Looks where the read models stand, for all tasks that wait, as long as any waits."""
 
-    def __init__(self, run: Callable[[_Run], Awaitable[list[Row]]]) -> None:
-        self._run = run
-        self._waiting: dict[asyncio.Future[bool], _Wait] = {}
+    def __init__(self, look: Callable[[], Awaitable[Mapping[str, Row]]]) -> None:
+        self._look = look
+        self._waiting: dict[asyncio.Future[bool], Wait] = {}
         self._task: asyncio.Task[None] | None = None
         self._pause = FIRST_PAUSE
 
-    async def wait(self, wanted: _Wait, deadline: float) -> bool:
+    async def wait(self, wanted: Wait) -> bool:
         """Wait until the position is reached or the read model fails; False: not in time."""
         reached: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting[reached] = wanted
@@ -471,7 +167,7 @@ class _Watcher:
         if self._task is None:
             self._task = asyncio.create_task(self._watch())
         try:
-            async with asyncio.timeout(deadline - time.monotonic()):
+            async with asyncio.timeout(wanted.deadline - time.monotonic()):
                 return await reached
         except TimeoutError:
             return False
@@ -494,23 +190,14 @@ class _Watcher:
                 self._pause = min(self._pause * PAUSE_GROWTH, LONGEST_PAUSE)
                 # Without a database the waiting ends by itself.
                 with suppress(UnavailableError):
-                    self._tell(await self._run(_WATCH))
+                    self._tell(await self._look())
         finally:
             self._task = None
 
-    def _tell(self, rows: list[Row]) -> None:
-        standing = {row[0]: row for row in rows}
+    def _tell(self, standings: Mapping[str, Row]) -> None:
         for reached, wanted in list(self._waiting.items()):
-            if not reached.done() and _is_over(standing.get(wanted.schema), wanted):
+            if not reached.done() and is_over(standings.get(wanted.schema), wanted):
                 reached.set_result(True)
-
-
-def _is_over(standing: Row | None, wanted: _Wait) -> bool:
-    """Whether a wait is over: reached, failed, or gone."""
-    if standing is None:
-        return True
-    _, position, failed = standing
-    return bool(failed) or position >= wanted.position
 
 
 # --- for threads ----------------------------------------------------------------------------
@@ -535,7 +222,7 @@ class SyncReads:
         self._pool = pool(
             dsn, size=size, statement_timeout=timeout, search_path=_search_path(models)
         )
-        self._watcher = _SyncWatcher(self._run)
+        self._watcher = _SyncWatcher(lambda: self._do(read_steps.standings()))
 
     def open(self) -> None:
         """Begin to connect, without waiting for it."""
@@ -547,134 +234,80 @@ class SyncReads:
 
     def ask(self, query: Query[T], *, at_least: int = 0, latest: bool = False) -> Answer[T]:
         """Answer one question; see ``api.backend.Reads``."""
-        steps = _asking(query, at_least, latest=latest)
-        deadline = time.monotonic() + self._wait
-        found: Any = None
-        try:
-            while True:
-                step = steps.send(found)
-                if isinstance(step, _Run):
-                    found = self._run(step)
-                else:
-                    found = self._watcher.wait(step, deadline)
-        except StopIteration as done:
-            return cast(Answer[T], done.value)
-        except _NOT_BUILT:
-            raise _missing(query.model) from None
+        return self._do(read_steps.ask(query, at_least, self._wait, latest=latest))
 
     @contextmanager
     def stream(
         self, query: StreamQuery[T], *, at_least: int = 0, latest: bool = False
     ) -> Iterator[Answer[Iterator[Sequence[T]]]]:
         """Answer a large question in chunks, all of one snapshot; see ``PostgresReads``."""
-        db, position = self._open_stream(query, at_least, latest=latest)
+        steps = read_steps.open_stream(query, at_least, self._wait, latest=latest)
+        db, position = self._do(steps)
         try:
-            yield Answer(_sync_chunks(db, query, self._timeout), position)
+            yield Answer(self._chunks(db, query), position)
         finally:
-            self._release(db)
+            self._do(read_steps.close_stream(db))
 
     def positions(self) -> Mapping[str, ReadModelStatus]:
         """Where each read model of this version stands, by name."""
-        return _statuses(self._models, self._run(_POSITIONS))
+        return self._do(read_steps.positions(self._models))
 
-    def _run(self, step: _Run) -> list[Row]:
-        for last in (False, True):
-            try:
-                db = self._pool.getconn()
-                try:
-                    return _sync_rows(db, step, self._timeout)
-                finally:
-                    self._pool.putconn(db)
-            except _LOST as error:
-                if last or not _may_retry(error):
-                    raise _unavailable(error) from error
-            self._pool.check()
-        raise AssertionError
+    def _chunks(self, db: Connection[Row], query: StreamQuery[T]) -> Iterator[Sequence[T]]:
+        full = True
+        while full:
+            rows = self._do(read_steps.fetch(db))
+            full = len(rows) == CHUNK
+            if rows:
+                yield [query.parse(row) for row in rows]
 
-    def _open_stream(
-        self, query: StreamQuery[T], at_least: int, *, latest: bool
-    ) -> tuple[Connection[Row], int]:
-        deadline = time.monotonic() + self._wait
-        for last in (False, True):
-            try:
-                return self._try_open_stream(_opening(query, at_least, latest=latest), deadline)
-            except _NOT_BUILT:
-                raise _missing(query.model) from None
-            except _LOST as error:
-                if last or not _may_retry(error):
-                    raise _unavailable(error) from error
-            self._pool.check()
-        raise AssertionError
-
-    def _try_open_stream(self, steps: Steps[int], deadline: float) -> tuple[Connection[Row], int]:
-        db: Connection[Row] | None = None
+    def _do(self, steps: Steps[T]) -> T:
         found: Any = None
+        failure: BaseException | None = None
         try:
             while True:
-                step = steps.send(found)
-                if isinstance(step, _Run):
-                    db = db or self._pool.getconn()
-                    found = _sync_rows(db, step, self._timeout)
-                else:
-                    if db is not None:
-                        self._release(db)
-                        db = None
-                    found = self._watcher.wait(step, deadline)
+                step = steps.send(found) if failure is None else steps.throw(failure)
+                found, failure = None, None
+                try:
+                    match step:
+                        case Run():
+                            found = statements_of(step.db).run(
+                                *(step.statement, step.arguments),
+                                prepare=step.prepare,
+                                timeout=self._timeout,
+                            )
+                        case Take():
+                            found = self._pool.getconn()
+                        case Give():
+                            self._pool.putconn(step.db)
+                        case Wait():
+                            found = self._watcher.wait(step)
+                except BaseException as error:  # noqa: BLE001 - the steps know what to do
+                    failure = error
         except StopIteration as done:
-            assert db is not None
-            return db, done.value
-        except BaseException:
-            if db is not None:
-                self._release(db)
-            raise
-
-    def _release(self, db: Connection[Row]) -> None:
-        with suppress(psycopg.Error):
-            db.rollback()
-        self._pool.putconn(db)
-
-
-def _sync_rows(db: Connection[Row], step: _Run, timeout: float) -> list[Row]:
-    if step.prepare:
-        return statements_of(db).run(step.statement, step.arguments, timeout=timeout)
-    with db.cursor(binary=True) as cursor:
-        cursor.execute(step.statement, step.arguments, prepare=False)
-        return cursor.fetchall() if cursor.description else []
-
-
-def _sync_chunks(
-    db: Connection[Row], query: StreamQuery[T], timeout: float
-) -> Iterator[Sequence[T]]:
-    full = True
-    while full:
-        try:
-            rows = _sync_rows(db, _FETCH, timeout)
-        except _LOST as error:
-            raise _unavailable(error) from error
-        full = len(rows) == CHUNK
-        if rows:
-            yield [query.parse(row) for row in rows]
+            return cast(T, done.value)
+        finally:
+            failure = None  # it holds this frame, and would hold it with all that is in it
 
 
 class _SyncWatcher:
     """One of the threads that wait looks where the read models stand, for all of them."""
 
-    def __init__(self, run: Callable[[_Run], list[Row]]) -> None:
-        self._run = run
-        self._standing: dict[str, Row] = {}
+    def __init__(self, look: Callable[[], Mapping[str, Row]]) -> None:
+        self._look = look
+        self._standings: Mapping[str, Row] = {}
         self._looks = 0
         self._somebody_looks = False
         self._changed = threading.Condition()
 
-    def wait(self, wanted: _Wait, deadline: float) -> bool:
+    def wait(self, wanted: Wait) -> bool:
         """Wait until the position is reached or the read model fails; False: not in time."""
         pause = FIRST_PAUSE
         with self._changed:
             # An old look may show a failure from which the read model has recovered since.
             first = self._looks + 1
             while True:
-                left = deadline - time.monotonic()
-                if self._looks >= first and _is_over(self._standing.get(wanted.schema), wanted):
+                left = wanted.deadline - time.monotonic()
+                if self._looks >= first and is_over(self._standings.get(wanted.schema), wanted):
                     return True
                 if left <= 0:
                     return False
@@ -683,16 +316,16 @@ class _SyncWatcher:
                     continue
                 self._somebody_looks = True
                 self._changed.release()
-                found: list[Row] | None = None
+                found: Mapping[str, Row] | None = None
                 try:
                     time.sleep(min(pause, left))
                     with suppress(UnavailableError):
-                        found = self._run(_WATCH)
+                        found = self._look()
                 finally:
                     self._changed.acquire()
                     self._somebody_looks = False
                     if found is not None:
-                        self._standing = {row[0]: row for row in found}
+                        self._standings = found
                         self._looks += 1
                     self._changed.notify_all()
                 pause = min(pause * PAUSE_GROWTH, LONGEST_PAUSE)

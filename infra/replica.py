@@ -11,11 +11,14 @@ from datetime import datetime
 from typing import NoReturn
 from uuid import UUID
 
+from api.backend import Recalculation
 from api.event_pages import Page, Selection
 from api.webhooks import NewWebhook, WithSecret
 from domain.application import Appended, Claim, Done, HeldClaim, Idempotency, IdWanted
 from domain.errors import ReadOnlyServerError
 from domain.events import Event, Provenance, Recorded
+from infra.grading import PostgresGradingStatus
+from infra.sessions import PostgresSessions
 from infra.vault import Vault
 from infra.webhooks.store import PostgresWebhooks
 
@@ -96,8 +99,24 @@ class NoWebhooks(PostgresWebhooks):
         _refuse()
 
 
+class NoPasswords(PostgresSessions):
+    """Sessions where nobody has a password: it is nobody's fault, so nobody is told it is wrong."""
+
+    async def has_password(self, user_id: int | None, password: str, *, at: datetime) -> bool:
+        """Refuse."""
+        _refuse()
+
+
+class CopiedGrading(PostgresGradingStatus):
+    """How far grades are as far as marks tell; who is graded anew stands beside the log."""
+
+    async def recalculation(self, course_id: str) -> Recalculation | None:
+        """Refuse."""
+        _refuse()
+
+
 def _refuse() -> NoReturn:
     raise ReadOnlyServerError(
-        "this server only reads, from a copy that is fed from Kafka; commands, history and"
-        " events are the business of the servers that have the log"
+        "this server only reads, from a copy that is fed from Kafka; commands, signing in, history"
+        " and events are the business of the servers that have the log"
     )

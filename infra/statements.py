@@ -1,4 +1,4 @@
-"""Prepared statements straight on libpq, for questions that are asked thousands of times a second.
+"""Statements straight on libpq, for questions that are asked thousands of times a second.
 
 The driver's cursor needs several times as long for its own state as the server for a row
 that it finds by its key. This drives the same connections by hand.
@@ -24,8 +24,12 @@ from infra.postgres import Row
 _GOOD: Final = frozenset({ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK})
 
 
+class NoAnswerInTimeError(psycopg.OperationalError):
+    """The server did not answer in time; the connection is closed."""
+
+
 class Statements:
-    """The prepared statements of one connection, which one thread or task uses at a time.
+    """The statements of one connection, which one thread or task uses at a time.
 
     Arguments stand as ``$1``, ``$2``, … in a statement; integers are sent as ``bigint``.
     """
@@ -39,7 +43,9 @@ class Statements:
         self._poll = select.poll()
         self._poll.register(self._pgconn.socket, select.POLLIN)
 
-    def run(self, statement: bytes, arguments: Sequence[Any], *, timeout: float) -> list[Row]:
+    def run(
+        self, statement: bytes, arguments: Sequence[Any], *, timeout: float, prepare: bool = True
+    ) -> list[Row]:
         """Run a statement of a blocking connection; return its rows.
 
         Raises:
@@ -47,7 +53,11 @@ class Statements:
                 then the connection is closed.
         """
         deadline = time.monotonic() + timeout
-        name, types, values, formats = self._find(statement, arguments)
+        values, types, formats = self._dump(arguments)
+        if not prepare:
+            self._send_once(statement, values, types, formats)
+            return self._rows(self._exchange(deadline))
+        name = self._names.get((statement, types))
         if name is None:
             name = self._new_name()
             self._pgconn.send_prepare(name, statement, types)
@@ -63,11 +73,16 @@ class Statements:
         arguments: Sequence[Any],
         *,
         timeout: float,  # noqa: ASYNC109 - the same as for threads
+        prepare: bool = True,
     ) -> list[Row]:
         """The same for a task; ``db`` is the connection."""
-        name, types, values, formats = self._find(statement, arguments)
+        values, types, formats = self._dump(arguments)
         try:
             async with asyncio.timeout(timeout):
+                if not prepare:
+                    self._send_once(statement, values, types, formats)
+                    return self._rows(await db.wait(execute(self._pgconn)))
+                name = self._names.get((statement, types))
                 if name is None:
                     name = self._new_name()
                     self._pgconn.send_prepare(name, statement, types)
@@ -77,23 +92,32 @@ class Statements:
                 return self._rows(await db.wait(execute(self._pgconn)))
         except TimeoutError:
             self._pgconn.finish()
-            raise psycopg.OperationalError("the server did not answer in time") from None
+            raise NoAnswerInTimeError("the server did not answer in time") from None
 
-    def _find(
-        self, statement: bytes, arguments: Sequence[Any]
-    ) -> tuple[bytes | None, tuple[int, ...], Sequence[Any], Sequence[Format]]:
+    def _dump(
+        self, arguments: Sequence[Any]
+    ) -> tuple[Sequence[Any], tuple[int, ...], Sequence[Format]]:
         transformer = self._transformer
         values = transformer.dump_sequence(arguments, [PyFormat.BINARY] * len(arguments))
-        types = transformer.types or ()
         # What has no type of its own, such as an empty list, is sent as text.
-        formats = transformer.formats or ()
-        return self._names.get((statement, types)), types, values, formats
+        return values, transformer.types or (), transformer.formats or ()
 
     def _new_name(self) -> bytes:
         return b"gradelog_%d" % len(self._names)
 
     def _send(self, name: bytes, values: Sequence[Any], formats: Sequence[Format]) -> None:
         self._pgconn.send_query_prepared(name, values, formats, result_format=Format.BINARY)
+
+    def _send_once(
+        self,
+        statement: bytes,
+        values: Sequence[Any],
+        types: Sequence[int],
+        formats: Sequence[Format],
+    ) -> None:
+        self._pgconn.send_query_params(
+            statement, values, types, formats, result_format=Format.BINARY
+        )
 
     def _exchange(self, deadline: float) -> list[PGresult]:
         """Read all results of what was sent."""
@@ -104,7 +128,7 @@ class Statements:
                 left = deadline - time.monotonic()
                 if not self._poll.poll(max(0.0, left) * 1000):
                     pgconn.finish()
-                    raise psycopg.OperationalError("the server did not answer in time")
+                    raise NoAnswerInTimeError("the server did not answer in time")
                 pgconn.consume_input()
             elif (result := pgconn.get_result()) is None:
                 return results

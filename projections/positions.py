@@ -72,6 +72,9 @@ _CREATION_LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended('gradelog
 _TRY_LOCK: Final = (
     "SELECT pg_try_advisory_lock(hashtextextended('gradelog ' || %b || ' ' || %b, 0))"
 )
+_SHARE_LOCK: Final = (
+    "SELECT pg_advisory_lock_shared(hashtextextended('gradelog ' || %b || ' ' || %b, 0))"
+)
 _UNLOCK: Final = "SELECT pg_advisory_unlock(hashtextextended('gradelog ' || %b || ' ' || %b, 0))"
 
 
@@ -98,19 +101,24 @@ def ensure(db: Connection[Row], models: Iterable[type[ReadModel]], *, fed: bool 
     Raises:
         ReadModelError: they are fed from Kafka, and not by the caller (``fed``).
     """
+    _check(db, fed=fed)
+    for model in models:
+        if standing(db, model.schema()) is not None:
+            continue
+        with db.transaction():
+            lock_creation(db)
+            _check(db, fed=fed)  # it may have been marked meanwhile
+            if standing(db, model.schema()) is None:
+                create(db, model, model.schema())
+
+
+def _check(db: Connection[Row], *, fed: bool) -> None:
     if is_fed(db) != fed:
         raise ReadModelError(
             "the read models of this database are fed from Kafka; gradelog consume does it"
             if not fed
             else "the read models of this database are fed from its log"
         )
-    for model in models:
-        if standing(db, model.schema()) is not None:
-            continue
-        with db.transaction():
-            lock_creation(db)
-            if standing(db, model.schema()) is None:
-                create(db, model, model.schema())
 
 
 def lock_creation(db: Connection[Row]) -> None:
@@ -193,6 +201,11 @@ def try_lock(db: Connection[Row], purpose: str, schema: str) -> bool:
     """Take a lock that lasts as long as the connection, unless somebody else holds it."""
     (row,) = fetch(db, _TRY_LOCK, purpose, schema)
     return bool(row[0])
+
+
+def share_lock(db: Connection[Row], purpose: str, schema: str) -> None:
+    """Take a lock that lasts as long as the connection, beside others who do so."""
+    fetch(db, _SHARE_LOCK, purpose, schema)
 
 
 def unlock(db: Connection[Row], purpose: str, schema: str) -> None:

@@ -8,7 +8,8 @@ from typing import Any, Final, cast
 from starlette.responses import Response
 
 from api.backend import GradingProgress, ReadModelStatus, RelayProgress
-from api.http import events_metrics, inbound_metrics, schemas, webhooks_metrics
+from api.feed import FeedProgress
+from api.http import events_metrics, feed_metrics, inbound_metrics, schemas, webhooks_metrics
 from api.http.calls import Call
 from api.http.metrics import CONTENT_TYPE, Metrics
 from api.http.responses import dumps, read
@@ -49,7 +50,11 @@ async def ready(call: Call) -> Response:
             for name, status in found.items()
         },
     }
-    # Kafka may be away for hours: what is asked of this process does not depend on it.
+    # Whoever feeds a copy, and Kafka, may be away for hours: what is asked of this process does
+    # not depend on them.
+    feed = None if statuses is None else await _feed(call)
+    if feed:
+        document["feed"] = {name: dataclasses.asdict(one) for name, one in feed.items()}
     relay = None if statuses is None else await _relay(call)
     if relay is not None:
         document["relay"] = dataclasses.asdict(relay)
@@ -80,6 +85,7 @@ async def metrics(call: Call) -> Response:
     )
     figures += events_metrics.exposition(call.app.state.live.figures)
     figures += inbound_metrics.exposition((await _inbound(call) or ()) if there else ())
+    figures += feed_metrics.exposition((await _feed(call) or {}) if there else {})
     return Response(figures, headers=NO_STORE | {"Content-Type": CONTENT_TYPE})
 
 
@@ -110,6 +116,14 @@ async def _grading(call: Call) -> GradingProgress | None:
     try:
         async with asyncio.timeout(PATIENCE):
             return await call.backend.grading.progress()
+    except (UnavailableError, TimeoutError):
+        return None
+
+
+async def _feed(call: Call) -> Mapping[str, FeedProgress] | None:
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return await call.backend.feed.progress()
     except (UnavailableError, TimeoutError):
         return None
 

@@ -273,6 +273,16 @@ class ReadModelState(Closed):
     error: str | None
 
 
+class FeedState(Closed):
+    """How the feeding of a read model from Kafka goes; requests can be answered all the same."""
+
+    members: int
+    partitions_unread: int | None
+    messages_left: int | None
+    silent_seconds: float | None
+    trouble: str | None
+
+
 class RelayState(Closed):
     """How far the log is published to Kafka; requests can be answered all the same."""
 
@@ -307,6 +317,7 @@ class Readiness(Closed):
     status: Literal["ok", "unavailable"]
     head: int | None
     read_models: dict[str, ReadModelState]
+    feed: dict[str, FeedState] | None = None
     relay: RelayState | None = None
     webhooks: WebhooksState | None = None
     inbound: InboundState | None = None

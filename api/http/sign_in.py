@@ -24,7 +24,7 @@ from api.http.responses import JSON, dumps
 from api.http.routing import Answers, Operation, Parameter
 from api.http.schemas import Problem as ProblemShape
 from api.http.session_schemas import CsrfToken, LoginForm, Refreshed
-from domain.errors import NotFoundError
+from domain.errors import NotFoundError, ReadOnlyServerError
 from projections.gradebook.rows import UserRow
 
 logger = structlog.get_logger(__name__)
@@ -38,6 +38,9 @@ LOOPBACK_NAME: Final = "localhost"
 
 _WRONG: Final = "The user name or the password is wrong."
 _STALE: Final = "This page had been open for too long, or cookies are off. Please try again."
+_ELSEWHERE: Final = (
+    "Nobody signs in here: this server only reads, from a copy. Sign in where the originals are."
+)
 _MANY: Final = "Too many attempts. Please wait a few minutes and try again."
 _ONLY_HERE: Final = (
     "GRADELOG_DEVELOPMENT is on. Choosing whom to be works under a name of this machine alone,"
@@ -135,7 +138,10 @@ async def login(call: Call) -> Response:
             response = await _form(call, next_url, status=429, message=_MANY, username=username)
             response.headers["Retry-After"] = str(int(wait.total_seconds()) + 1)
             return response
-        person = await _with_password(call, username, fields.get("password", ""))
+        try:
+            person = await _with_password(call, username, fields.get("password", ""))
+        except ReadOnlyServerError:
+            return await _form(call, next_url, status=503, message=_ELSEWHERE, username=username)
         if person is None:
             return await _form(call, next_url, status=403, message=_WRONG, username=username)
     await _begin(call, person)
@@ -429,8 +435,9 @@ OPERATIONS: Final = (
             400: Answers("Nobody is sent there from here.", _PAGE_OR_PROBLEM, _EITHER),
             403: Answers("Not signed in; the page says why.", str, _HTML),
             429: Answers("Too many attempts.", str, _HTML, ("Retry-After",)),
+            503: Answers("Not now, or not at a server that only reads.", _PAGE_OR_PROBLEM, _EITHER),
         },
-        problems=(404, 413, 415, 503),
+        problems=(404, 413, 415),
     ),
     *(
         _operation(

@@ -71,10 +71,11 @@ def demo(
         from infra.demo.asking import ask
         from infra.demo.work import plan, showcase
         from infra.logging import configure
-        from infra.main import database
+        from infra.main import database, refuse_copy
 
         configure(settings, role="api", quiet=True)
         dsn = stack.enter_context(database(settings))
+        refuse_copy(dsn)
         stack.enter_context(projector(quiet=True))
         steps = plan()
         figures = _carried_out(settings, dsn, steps)

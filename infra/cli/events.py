@@ -121,23 +121,22 @@ def _export(db: "Connection[Row]", first: int, last: int, file: BinaryIO, advanc
 def _connected() -> Iterator["Connection[Row]"]:
     import psycopg
 
-    from infra.main import database
+    from infra.main import database, refuse_copy
     from infra.postgres import options, parameters
     from infra.settings import read_settings
 
     settings = read_settings()
-    with (
-        database(settings) as dsn,
-        psycopg.connect(
+    with database(settings) as dsn:
+        refuse_copy(dsn)
+        with psycopg.connect(
             dsn,
             autocommit=True,
             **parameters(
                 options=options(statement_timeout=settings.read_timeout),
                 application_name="gradelog events",
             ),
-        ) as db,
-    ):
-        yield db
+        ) as db:
+            yield db
 
 
 @contextmanager

@@ -29,13 +29,15 @@ def recalculation(course: Course = None, *, as_json: Json = False) -> None:
     from api.backend import Recalculation
     from infra.log.reader import connect
     from infra.logging import configure
-    from infra.main import database
+    from infra.main import database, refuse_copy
     from infra.settings import read_settings
 
     settings = read_settings()
     configure(settings, role="grades", quiet=True)
-    with database(settings) as dsn, connect(dsn, name="gradelog grades") as db:
-        rows = db.execute(RECALCULATIONS, {"course": course}).fetchall()
+    with database(settings) as dsn:
+        refuse_copy(dsn)
+        with connect(dsn, name="gradelog grades") as db:
+            rows = db.execute(RECALCULATIONS, {"course": course}).fetchall()
     found = [Recalculation(*row) for row in rows]
     if as_json:
         print_json({"recalculations": [_document(one) for one in found]})

@@ -66,7 +66,7 @@ def oulad(
     from infra.cli.serving import projector
     from infra.imports.oulad import Dataset
     from infra.logging import configure
-    from infra.main import database
+    from infra.main import database, refuse_copy
     from infra.settings import read_settings
 
     settings = read_settings()
@@ -75,7 +75,10 @@ def oulad(
     dataset = Dataset(path)
     total = dataset.check()
     count = processes or min(MOST_PROCESSES, len(os.sched_getaffinity(0)))
-    with database(settings) as dsn, projector(quiet=True):
+    with ExitStack() as stack:
+        dsn = stack.enter_context(database(settings))
+        refuse_copy(dsn)
+        stack.enter_context(projector(quiet=True))
         head = _head(dsn)
         report = _published(settings, dsn, dataset)
         # A course that is new is graded as a whole: now, as nobody is in it yet who would get

@@ -31,13 +31,14 @@ def olx(
     """
     from api.olx import read_course
     from infra.logging import configure
-    from infra.main import database
+    from infra.main import database, refuse_copy
     from infra.settings import read_settings
 
     settings = read_settings()
     configure(settings, role="import", quiet=True)
     course = read_course(path, course_id=course_id)
     with database(settings) as dsn:
+        refuse_copy(dsn)
         done = _published(settings, dsn, course)
     changed = list(done.value.changed)
     if as_json:

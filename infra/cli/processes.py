@@ -5,6 +5,7 @@ the parent ends, however it ends, the kernel closes the pipe, and the child take
 its own request to end.
 """
 
+import _thread
 import gc
 import os
 import signal
@@ -215,7 +216,9 @@ def on_signals(end: Callable[[], None]) -> None:
     """Call this once when somebody asks the process to end."""
 
     def handle(_number: int, _frame: object) -> None:
-        end()
+        # A handler runs in the middle of whatever the main thread does. If that waits for an
+        # event at this moment, it may hold the lock that setting the event takes.
+        _thread.start_new_thread(end, ())
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, handle)

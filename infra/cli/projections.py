@@ -1,7 +1,8 @@
 """The read models: where they stand, and what an operator does about it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -19,6 +20,7 @@ from infra.cli.output import (
 if TYPE_CHECKING:
     from psycopg import Connection
 
+    from api.feed import FeedProgress
     from projections.read_model import ReadModel
     from projections.rebuild import Progress
 
@@ -37,25 +39,38 @@ SELECT count(*) FROM pg_stat_activity
 WHERE application_name = ANY (ARRAY['gradelog projector', 'gradelog consume'])
     AND datname = current_database()
 """
+REBUILT_ELSEWHERE: Final = (
+    "the read models of this database are fed from Kafka, and not from a log that could be folded"
+    " again: to build them anew, let gradelog consume feed an empty database"
+)
+TRIED_AGAIN: Final = (
+    "the read models of this database are fed from Kafka: gradelog consume tries again by itself,"
+    " at least once a minute, and when it is started again"
+)
 HEAD: Final = "SELECT head FROM gradelog.kafka_feed"
 
 
 @app.command()
 def status(*, as_json: Json = False) -> None:
     """Show where each read model stands."""
+    from infra.feed_status import PROGRESS, progress_of
     from infra.log.reader import PostgresLogReader
     from projections.rebuild import unserved
     from projections.registry import READ_MODELS
 
+    schemas = [model.schema() for model in READ_MODELS]
     with _connected() as db:
         fed = db.execute(HEAD).fetchone()
         head = PostgresLogReader().head(db) if fed is None else fed[0]
         standings = {row[0]: row[1:] for row in db.execute(STANDINGS).fetchall()}
         left_over = unserved(db, READ_MODELS)
         (projectors,) = db.execute(PROJECTORS).fetchone() or (0,)
+        feeds = progress_of(db.execute(PROGRESS, (schemas,)).fetchall())
+    wanted = {schema.rpartition("_v")[0] for schema in standings}
     models: list[dict[str, Any]] = []
     for model in READ_MODELS:
-        if fed is not None and model.schema() not in standings:
+        # Which are fed is up to those who do it; of which there is another version, this one is.
+        if fed is not None and model.name not in wanted:
             continue
         state, position, error, failed_at = standings.get(
             model.schema(), ("missing", 0, None, None)
@@ -69,6 +84,7 @@ def status(*, as_json: Json = False) -> None:
                 "lag": max(0, head - position),
                 "error": error,
                 "failed_at_position": failed_at,
+                "feed": asdict(feeds[model.name]) if model.name in feeds else None,
             }
         )
     if as_json:
@@ -98,14 +114,37 @@ def status(*, as_json: Json = False) -> None:
         ],
         right="version position lag",
     )
-    if not projectors:
-        typer.echo(
-            "no projector runs; gradelog serve or gradelog project starts one"
-            if fed is None
-            else "nobody feeds them; gradelog consume does"
-        )
+    if fed is not None:
+        _print_feeds(feeds)
+    elif not projectors:
+        typer.echo("no projector runs; gradelog serve or gradelog project starts one")
     if left_over:
         typer.echo(f"no longer served: {', '.join(left_over)}; gradelog projections prune drops it")
+
+
+def _print_feeds(feeds: "Mapping[str, FeedProgress]") -> None:
+    print_table(
+        "fed from Kafka: partitions that nobody reads, messages that are left",
+        ("name", "members", "unread", "left", "silent", "trouble"),
+        [
+            (
+                name,
+                one.members,
+                _known(one.partitions_unread),
+                _known(one.messages_left),
+                "" if one.silent_seconds is None else f"{one.silent_seconds:,.0f} s",
+                one.trouble or "",
+            )
+            for name, one in feeds.items()
+        ],
+        right="members unread left silent",
+    )
+    if unfed := [name for name, one in feeds.items() if not one.members]:
+        typer.echo(f"nobody feeds {', '.join(unfed)}; gradelog consume does")
+
+
+def _known(number: int | None) -> str:
+    return "unknown" if number is None else f"{number:,}"
 
 
 def _error(failed_at: int | None, error: str | None) -> str:
@@ -120,12 +159,15 @@ def rebuild(name: Name, *, as_json: Json = False) -> None:
     import time
 
     from infra.log.reader import PostgresLogReader, connect
+    from infra.main import is_copy
     from infra.settings import master_key, read_settings
     from infra.vault import Vault
     from projections.rebuild import rebuild as build
 
     model = _model(name)
     with _database() as dsn:
+        if is_copy(dsn):
+            raise CommandError(REBUILT_ELSEWHERE)
         reader = PostgresLogReader(Vault(dsn, master_key=master_key(read_settings())))
         with connect(dsn) as db:
             total = reader.head(db)
@@ -152,6 +194,8 @@ def retry(name: Name, *, as_json: Json = False) -> None:
 
     model = _model(name)
     with _connected() as db:
+        if positions.is_fed(db):
+            raise CommandError(TRIED_AGAIN)
         tried = positions.retry(db, model.schema())
     if as_json:
         print_json({"name": name, "retried": tried})
@@ -163,7 +207,10 @@ def retry(name: Name, *, as_json: Json = False) -> None:
 
 @app.command()
 def prune(*, as_json: Json = False) -> None:
-    """Drop tables of other versions and what interrupted rebuilds left behind."""
+    """Drop tables of other versions and what interrupted rebuilds left behind.
+
+    What somebody works on at the moment is left.
+    """
     from projections.rebuild import prune as drop
     from projections.registry import READ_MODELS
 

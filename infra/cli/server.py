@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
@@ -24,10 +25,12 @@ GRACE: Final = 10
 """Seconds that requests under way have to end."""
 
 
-def application(settings: Settings, dsn: str) -> Starlette:
-    """The HTTP interfaces on a database that is up to date."""
+def application(
+    settings: Settings, dsn: str, *, marked: Callable[[], None] = lambda: None
+) -> Starlette:
+    """The HTTP interfaces on a database that is up to date; ``marked`` as for ``open_backend``."""
     return create_app(
-        lambda: open_backend(settings, dsn),
+        lambda: open_backend(settings, dsn, marked=marked),
         HttpConfig(
             jwt_secret=jwt_secret(settings),
             jwks_url=settings.jwks_url,
@@ -91,13 +94,23 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(settings: Settings, dsn: str, listener: socket.socket, ready: Callable[[], None]) -> None:
-    """Answer requests until somebody asks the process to end.
+def serve(settings: Settings, dsn: str, listener: socket.socket, ready: Callable[[], None]) -> bool:
+    """Answer requests until somebody asks the process to end; the socket stays open.
+
+    Returns:
+        whether it ended only because the database is another one than it was taken for, and
+        has to be opened anew.
 
     Raises:
         CommandError: the application did not start.
     """
-    app = application(settings, dsn)
+    anew = threading.Event()
+
+    def begin_anew() -> None:
+        anew.set()
+        server.should_exit = True
+
+    app = application(settings, dsn, marked=begin_anew)
     config = uvicorn.Config(
         WithRequest(app, key=REQUEST_ID),
         loop="uvloop",
@@ -112,14 +125,16 @@ def serve(settings: Settings, dsn: str, listener: socket.socket, ready: Callable
         timeout_graceful_shutdown=GRACE,
     )
     server = Server(config, ready, ending=partial(_let_go, app))
-    try:
-        server.run(sockets=[listener])
-    except SystemExit:
-        raise CommandError("the server did not start; the log tells why") from None
-    except asyncio.CancelledError:
-        return
+    with listener.dup() as own:  # the server closes it
+        try:
+            server.run(sockets=[own])
+        except SystemExit:
+            raise CommandError("the server did not start; the log tells why") from None
+        except asyncio.CancelledError:
+            return False
     if not server.started:
         raise CommandError("the server did not start; the log tells why", code=FAILED)
+    return anew.is_set()
 
 
 def _let_go(app: Starlette) -> None:

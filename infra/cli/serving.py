@@ -207,11 +207,21 @@ def answer(
     from infra.cli.server import serve
 
     # The server ends in good order by itself on the first signal, and then raises it again
-    # for whoever was asked before: us, who have nothing to add.
+    # for whoever was asked before: us.
+    asked, announced = threading.Event(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, lambda *_: asked.set())
     signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
-    serve(settings, dsn, listener, lambda: announce(url(listener)))
+
+    def ready() -> None:
+        if not announced.is_set():
+            announced.set()
+            announce(url(listener))
+        if asked.is_set():  # when no server was there to end
+            signal.raise_signal(signal.SIGTERM)
+
+    while serve(settings, dsn, listener, ready) and not asked.is_set():
+        pass
 
 
 @contextmanager

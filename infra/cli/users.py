@@ -215,12 +215,13 @@ def _run(work: Callable[[Opened], Awaitable[T]]) -> T:
     import uvloop
 
     from infra.logging import configure
-    from infra.main import database
+    from infra.main import database, refuse_copy
     from infra.settings import read_settings
 
     settings = read_settings()
     configure(settings, role="command", quiet=True)
     with database(settings) as dsn:
+        refuse_copy(dsn)
 
         async def run() -> T:
             async with _opened(settings, dsn) as opened:

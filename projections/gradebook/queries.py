@@ -253,10 +253,11 @@ class LearnerFilter:
 
 EVERYBODY: Final = LearnerFilter()
 
+# Where people and courses come in any order, nobody may have said yet who a learner is.
 _LEARNER: Final = """
-l.enrollment_id, l.user_id, l.course_id, l.username, l.email, l.full_name, l.mode, l.is_active,
-l.external_user_key, l.cohort_id, k.name, k.user_partition_id, k.group_id, l.percent, l.letter,
-g.records, g.overrides
+l.enrollment_id, l.user_id, l.course_id, coalesce(l.username, ''), l.email, l.full_name, l.mode,
+l.is_active, l.external_user_key, l.cohort_id, k.name, k.user_partition_id, k.group_id, l.percent,
+l.letter, g.records, g.overrides
 """
 _WITH_GRADES: Final = """
 LEFT JOIN grades g ON g.course_id = l.course_id AND g.user_id = l.user_id

@@ -1,10 +1,14 @@
 """A database that is fed from Kafka has no log, and everybody who wants to write one is told."""
 
+import signal
+import threading
 from pathlib import Path
 
+import httpx
 import psycopg
 import pytest
 
+from api.http.auth import issue_token
 from consumers import feed_database
 from consumers.feed_database import FeedError
 from consumers.kafka.client import Partition
@@ -12,12 +16,15 @@ from consumers.messages import Reached
 from consumers.offsets import Offsets, Standing
 from infra.log.reader import connect
 from infra.main import prepare
+from infra.reads import SyncReads
 from projections import positions
 from projections.positions import ReadModelError
+from projections.rebuild import prune
 from projections.registry import READ_MODELS
 from projections.submissions import Submissions
 from tests import facts
-from tests.infra.cli.support import Cli
+from tests.infra.cli.support import SECRET, Cli, eventually
+from tests.projections.support import running
 
 PREFIX = "gradelog"
 
@@ -86,12 +93,29 @@ def test_no_projector_works_on_it(copy: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [["serve", "--port", "0"], ["project"], ["projections", "rebuild", "submissions"]]
+    "command",
+    [
+        ["serve", "--port", "0"],
+        ["project"],
+        ["demo", "--no-serve"],
+        ["user", "add", "ann", "--email", "ann@example.org"],
+        ["user", "sessions", "ann"],
+        ["events", "tail"],
+        ["grades", "recalculation"],
+        ["relay", "status"],
+        ["webhooks", "list"],
+        ["projections", "rebuild", "submissions"],
+        ["projections", "retry", "submissions"],
+    ],
+    ids=" ".join,
 )
 def test_commands_that_need_a_log_say_so(copy: str, tmp_path: Path, command: list[str]) -> None:
     done = Cli(tmp_path, DATABASE_URL=copy).run(*command)
     assert done.code == 1
-    assert "fed from Kafka" in done.err
+    (line,) = done.err.splitlines()
+    assert "fed from Kafka" in line
+    with connect(copy) as db:
+        assert db.execute("SELECT count(*) FROM gradelog.learner_keys").fetchone() == (0,)
 
 
 def test_consume_says_what_it_lacks(dsn: str, tmp_path: Path) -> None:
@@ -165,3 +189,110 @@ def told(db: psycopg.Connection) -> tuple[object, ...]:
     found = positions.standing(db, Submissions.schema())
     assert found is not None
     return (found.position, found.state, found.error)
+
+
+def test_a_read_model_that_was_dropped_is_read_again_from_the_beginning(copy: str) -> None:
+    with connect(copy) as db:
+        OFFSETS.load(db, PARTS)
+        here = Standing(None, 7, 5)
+        OFFSETS.move(db, dict.fromkeys(PARTS, Standing()), dict.fromkeys(PARTS, here))
+        feed_database.caught_up(db, Submissions.schema(), PARTS)
+        positions.forget(db, Submissions.schema())
+        feed_database.ensure(db, Submissions, OFFSETS)
+        feed_database.tell(db, Submissions.schema(), OFFSETS)
+        found = positions.standing(db, Submissions.schema())
+        assert found is not None
+        assert (found.position, found.state) == (0, positions.BUILDING)
+        assert set(OFFSETS.load(db, PARTS).values()) == {Standing()}
+
+
+class OldSubmissions(Submissions):
+    """As an older version of the code has them."""
+
+    version = 0
+
+
+def test_a_version_that_nobody_feeds_yet_is_missed(dsn: str, tmp_path: Path) -> None:
+    with connect(dsn) as db:
+        feed_database.mark_as_fed(db, PREFIX)
+        feed_database.ensure(db, OldSubmissions, Offsets(f"{PREFIX}.{OldSubmissions.schema()}"))
+    reads = SyncReads(dsn)
+    reads.open()
+    try:
+        (found,) = reads.positions().values()
+    finally:
+        reads.close()
+    assert (found.model, found.state) == (Submissions, "missing")
+    (told,) = Cli(tmp_path, DATABASE_URL=dsn).ask("projections", "status")["read_models"]
+    assert (told["name"], told["state"]) == (Submissions.name, "missing")
+
+
+def test_what_somebody_feeds_is_not_dropped(copy: str) -> None:
+    old = OldSubmissions.schema()
+    with connect(copy) as db:
+        feed_database.ensure(db, OldSubmissions, Offsets(f"{PREFIX}.{old}"))
+        with connect(copy) as member, connect(copy) as another:
+            feed_database.hold(member, old)
+            feed_database.hold(another, old)
+            assert prune(db, READ_MODELS) == []
+        eventually(lambda: prune(db, READ_MODELS) == [old])
+        with connect(copy) as member, pytest.raises(FeedError, match="were dropped"):
+            feed_database.hold(member, old)
+
+
+def test_a_database_on_which_a_projector_works_is_meant_for_a_log(dsn: str) -> None:
+    prepare(dsn)
+    with running(dsn) as projector, connect(dsn) as db:
+        eventually(lambda: projector.active)
+        with pytest.raises(FeedError, match="a projector works on this database"):
+            feed_database.mark_as_fed(db, PREFIX)
+        assert not positions.is_fed(db)
+    with connect(dsn) as db:
+        feed_database.mark_as_fed(db, PREFIX)
+
+
+def test_who_comes_while_it_is_marked_makes_no_read_models_of_a_log(dsn: str) -> None:
+    coming = threading.Thread(target=prepare, args=(dsn,))
+    with connect(dsn) as db:
+        with db.transaction():
+            positions.lock_creation(db)
+            coming.start()
+            eventually(lambda: somebody_waits(dsn))
+            feed_database.mark_as_fed(db, PREFIX)
+        coming.join(60)
+        assert not coming.is_alive()
+        assert db.execute("SELECT schema FROM gradelog.read_models").fetchall() == []
+
+
+def somebody_waits(dsn: str) -> bool:
+    """Whether somebody waits for the right to make tables."""
+    with psycopg.connect(dsn) as db:
+        statement = """
+        SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        """
+        return db.execute(statement).fetchone() is not None
+
+
+def test_a_server_that_came_too_early_finds_out(dsn: str, tmp_path: Path) -> None:
+    course = "/api/courses/v1/courses/course-v1:Uni+Physics+2026/?as_of_position=1"
+    token = issue_token(SECRET, username="root", staff=True)
+    with (
+        Cli(tmp_path, DATABASE_URL=dsn).start("api", "--port", "0") as running_api,
+        httpx.Client(
+            base_url=running_api.address(), headers={"Authorization": f"Bearer {token}"}
+        ) as asking,
+    ):
+        assert asking.get(course).status_code == 404
+        with connect(dsn) as db:
+            feed_database.mark_as_fed(db, PREFIX)
+        eventually(lambda: "only reads" in answer_of(asking, course))
+        assert running_api.end(signal.SIGTERM) == 0
+
+
+def answer_of(asking: httpx.Client, path: str) -> str:
+    """What a server says, which may be ending connections just now."""
+    try:
+        return asking.get(path).text
+    except httpx.TransportError:
+        return ""

@@ -1,5 +1,6 @@
 """An API process on a copy answers reads as one beside the log does, and refuses the rest."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from kafka import KafkaAdminClient
 
 from api.http.auth import issue_token
 from infra.relay import relaying
+from projections.registry import READ_MODELS
 from tests.consumers.feed import term
 from tests.consumers.feed.comparing import wait_until_fed
 from tests.consumers.feed.conftest import members, on_copy, settings
@@ -168,6 +170,7 @@ def test_a_page_that_changes_has_another_tag(fed: Fed, there: httpx.Client) -> N
         ("GET", "/api/users/v1/users/learner0/", None),
         ("GET", f"/api/courses/v1/courses/{term.PHYSICS}/?as_of_position=1", None),
         ("GET", f"/api/courses/v1/courses/{term.PHYSICS}/?as_of=2026-03-02T12:00:00Z", None),
+        ("GET", f"/api/courses/v1/courses/{term.PHYSICS}/recalculation/", None),
         ("GET", "/api/events/v1/events/", None),
         ("POST", "/api/events/v1/webhooks/", {"url": "https://lms.example.org/hook"}),
         ("GET", "/api/events/v1/stream/", None),
@@ -198,6 +201,15 @@ def test_an_override_is_refused_in_the_shape_of_its_interface(
     assert "nothing was written" in refused["reason"]
 
 
+def test_nobody_is_told_that_the_password_is_wrong(there: httpx.Client) -> None:
+    form = there.get("/login").text
+    (given,) = re.findall(r"name=.?csrf_token.? value=[\"']?([^\"' >]+)", form)
+    fields = {"csrf_token": given, "username": "learner0", "password": "any password"}
+    response = there.post("/login", data=fields)
+    assert response.status_code == 503
+    assert "Nobody signs in here" in response.text
+
+
 def test_health_tells_where_a_copy_stands(fed: Fed, there: httpx.Client) -> None:
     response = there.get("/health/ready")
     assert response.status_code == 200, response.text
@@ -210,7 +222,23 @@ def test_health_tells_where_a_copy_stands(fed: Fed, there: httpx.Client) -> None
         "team_submissions",
         "gradebook",
     }
-    assert there.get("/metrics").status_code == 200
+
+
+def test_health_tells_who_feeds_a_copy(fed: Fed, here: httpx.Client, there: httpx.Client) -> None:
+    found = eventually(lambda: is_fed_whole(there.get("/health/ready").json()["feed"]))
+    assert found is not None
+    assert set(found) == {model.name for model in READ_MODELS}
+    figures = there.get("/metrics").text
+    assert 'gradelog_feed_members{read_model="gradebook"} 1.0' in figures
+    assert 'gradelog_feed_troubled{read_model="gradebook"} 0.0' in figures
+    assert "feed" not in here.get("/health/ready").json()
+    assert "gradelog_feed" not in here.get("/metrics").text
+
+
+def is_fed_whole(feed: dict[str, Any]) -> dict[str, Any] | None:
+    """What is told of who feeds, if one member reads all there is and is through with it."""
+    expected = {"members": 1, "partitions_unread": 0, "messages_left": 0, "trouble": None}
+    return feed if all(one.items() >= expected.items() for one in feed.values()) else None
 
 
 def content(response: httpx.Response, of: httpx.Client) -> str:

@@ -1,13 +1,18 @@
 """What cannot be folded stops one read model, and what is away for a while loses nothing."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 
 import psycopg
 import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from consumers.feeding import Feeding
+from domain.events import Recorded
 from infra.feed import feeding
+from infra.kafka.client import kafka_client
+from infra.log.reader import connect
 from projections.gradebook import Gradebook
 from projections.registry import READ_MODELS
 from projections.submissions import Submissions
@@ -18,6 +23,9 @@ from tests.infra.cli.support import Cli, eventually
 from tests.school import School
 
 pytestmark = [pytest.mark.kafka, pytest.mark.fault]
+
+MAY_FOLD = "SELECT pg_try_advisory_xact_lock_shared(hashtextextended('gradelog shares ' || %s, 0))"
+TROUBLE = "SELECT trouble FROM gradelog.kafka_feed_members WHERE trouble IS NOT NULL"
 
 
 def test_an_event_that_cannot_be_folded_stops_its_read_model_alone(
@@ -66,7 +74,10 @@ def test_names_are_waited_for_while_the_keys_are_out_of_reach(
     with feeding(of_copy, copy, [Gradebook]) as made:
         following = made.feeds[0].following
         eventually(lambda: following.error and "database is lost" in following.error)
-        with psycopg.connect(copy) as db:
+        with psycopg.connect(copy, autocommit=True) as db:
+            told = eventually(lambda: db.execute(TROUBLE).fetchone())
+            assert told == ("the learners' keys cannot be read (OperationalError)",)
+            assert db.execute("SELECT error FROM gradelog.read_models").fetchone() == (None,)
             assert db.execute("SELECT count(*) FROM gradebook_v2.users").fetchone() == (0,)
         allow(published.dsn, keys, "true")
         with psycopg.connect(keys) as db:
@@ -79,7 +90,41 @@ def test_names_are_waited_for_while_the_keys_are_out_of_reach(
                     row,
                 )
         wait_until_fed(published.dsn, copy, [Gradebook])
+        with psycopg.connect(copy, autocommit=True) as db:
+            eventually(lambda: db.execute(TROUBLE).fetchone() is None)
     assert_same_rows(published.dsn, copy, [Gradebook])
+
+
+def test_keys_that_are_waited_for_keep_no_other_member_away(
+    published: School, copy: str, kafka: str, topic_prefix: str
+) -> None:
+    asked, answered = threading.Event(), threading.Event()
+
+    def opened(events: Sequence[Recorded]) -> Sequence[Recorded]:
+        asked.set()
+        answered.wait(60)
+        return events
+
+    made = Feeding(
+        kafka_client(settings(copy, kafka, topic_prefix), name="tests"),
+        lambda: connect(copy),
+        [Gradebook],
+        prefix=topic_prefix,
+        opening=lambda: opened,
+    )
+    term.begin(published)
+    made.prepare()
+    stop = threading.Event()
+    member = threading.Thread(target=made.run, args=(stop,))
+    member.start()
+    try:
+        assert asked.wait(60)
+        with connect(copy) as db:
+            assert db.execute(MAY_FOLD, [Gradebook.schema()]).fetchone() == (True,)
+    finally:
+        answered.set()
+        stop.set()
+        member.join(60)
 
 
 def allow(server: str, dsn: str, whether: str) -> None:
