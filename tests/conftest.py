@@ -42,6 +42,17 @@ LIBRARIES = ROOT / ".gradelog" / "kafka"
 NO_BROKER = "no Kafka broker for tests: "
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files whose tests may take longest: at the end others would wait for them."""
+    longest: dict[Path, float] = {}
+    for item in items:
+        limit = item.get_closest_marker("timeout")
+        seconds = float(limit.args[0]) if limit is not None else 0.0
+        longest[item.path] = max(seconds, longest.get(item.path, 0.0))
+    items.sort(key=lambda item: -longest[item.path])
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
     """Connection string of a server, to make databases on."""

@@ -8,8 +8,6 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import psycopg
-
 from api.backend import Backend
 from domain.grades.application import GRADEBOOK, OverrideRequest
 from domain.grades.policy import read_policy
@@ -25,6 +23,7 @@ from projections.gradebook import queries
 from projections.gradebook.rows import LearnerGradesRow
 from projections.gradebook.tables import Record, read_records
 from projections.read_model import Query
+from tests import looking
 
 T = TypeVar("T")
 
@@ -235,8 +234,7 @@ class School:
         return {learner.username: learner.percent for learner in page}
 
     def rows(self, statement: Any, *arguments: Any) -> list[Any]:
-        with psycopg.connect(self.dsn) as db:
-            return db.execute(statement, arguments).fetchall()
+        return looking.rows(self.dsn, statement, *arguments)
 
     def events(self, *types: str) -> list[dict[str, Any]]:
         """The fields of all events of these types, in order."""
@@ -268,6 +266,7 @@ def school(dsn: str, *, projector: bool = True) -> Iterator[School]:
         stack.callback(lambda: engine.run(lambda: closing[0].__aexit__(None, None, None)))
         if projector:
             stack.enter_context(projecting(dsn))
+        stack.callback(looking.leave, dsn)
         yield School(dsn, opened[0], engine.run)
 
 

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -12,7 +13,8 @@ from psycopg import Connection
 from domain.errors import UnavailableError
 from infra.engine import Engine
 from infra.log.reader import connect
-from infra.reads import CHUNK, PostgresReads, SyncReads
+from infra.read_statements import CHUNK
+from infra.reads import PostgresReads, SyncReads
 from projections import positions
 from projections import submissions as queries
 from projections.positions import ensure
@@ -20,6 +22,7 @@ from projections.read_model import Answer, Query, StreamQuery
 from projections.registry import READ_MODELS
 from tests import facts
 from tests.facts import COURSE, ITEM, TYPE, key, uuid
+from tests.infra.log.support import Wire
 from tests.projections.support import Projected, running, wait_until
 
 
@@ -96,7 +99,7 @@ def opened(request: pytest.FixtureRequest, dsn: str, db: Connection[Any]) -> Ite
     made: list[Any] = []
 
     def make(**options: Any) -> Any:
-        reads = request.param(dsn, **options)
+        reads = request.param(**{"dsn": dsn, **options})
         made.append(reads)
         return reads
 
@@ -130,6 +133,14 @@ def test_an_answer_comes_with_the_position_it_stands_for(
     assert answer.value.points_earned == 7
     assert len(reads.ask(queries.submissions_of_item(key(), 5)).value) == 1
     assert list(reads.ask(queries.submissions_by_uuids([uuid(1), uuid(2)])).value) == [uuid(1)]
+
+
+def test_a_question_may_be_larger_than_what_is_sent_at_once(
+    opened: Opened, db: Connection[Any]
+) -> None:
+    Projected(db).fold(*a_score())
+    asked = [*(uuid4() for _ in range(50_000)), uuid(1)]
+    assert list(opened().ask(queries.submissions_by_uuids(asked)).value) == [uuid(1)]
 
 
 def test_a_row_that_is_null_all_over_is_a_row(opened: Opened, db: Connection[Any]) -> None:
@@ -283,18 +294,57 @@ def test_a_stream_left_early_gives_its_connection_back(opened: Opened, db: Conne
 def test_a_lost_connection_is_replaced_unnoticed(opened: Opened, db: Connection[Any]) -> None:
     Projected(db).fold(*a_score())
     reads = opened(size=3)
-    for _ in range(3):
+    for _ in range(20):
         assert reads.ask(SCORE).value.points_earned == 7
-        db.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
+        end_the_others(db)
         assert reads.ask(SCORE).value.points_earned == 7
-        db.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
+        end_the_others(db)
         assert len(reads.first_chunks(queries.all_course_information(COURSE, TYPE), 9)) == 1
+
+
+def end_the_others(db: Connection[Any]) -> None:
+    db.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+
+
+@pytest.fixture
+def wire(dsn: str) -> Iterator[Wire]:
+    engine, made = Engine(limit=30), Wire(dsn)
+    engine.run(made.open)
+    yield made
+    engine.run(made.close)
+    engine.close()
+
+
+def test_connections_that_were_just_made_may_be_lost_too(
+    opened: Opened, db: Connection[Any], wire: Wire
+) -> None:
+    Projected(db).fold(*a_score())
+    reads = opened(size=3, dsn=wire.dsn)
+    for ask in (
+        lambda: reads.ask(SCORE),
+        lambda: reads.first_chunks(queries.all_course_information(COURSE, TYPE), 9),
+    ):
+        assert reads.ask(SCORE).value.points_earned == 7
+        wire.doomed = 3
+        end_the_others(db)
+        assert ask()
+        assert not wire.doomed
+
+
+def test_a_server_that_is_silent_is_not_waited_for_for_ever(
+    opened: Opened, db: Connection[Any], wire: Wire
+) -> None:
+    reads = opened(size=1, timeout=0.2, dsn=wire.dsn)
+    stream = queries.all_course_information(COURSE, TYPE)
+    for ask in (lambda: reads.ask(SCORE), lambda: reads.first_chunks(stream, 1)):
+        assert reads.ask(SCORE).position == 0
+        wire.silent = True
+        with pytest.raises(UnavailableError, match="did not answer in time"):
+            ask()
+        wire.silent = False
 
 
 def test_without_a_database_nobody_waits_for_ever(opened: Opened, db: Connection[Any]) -> None:

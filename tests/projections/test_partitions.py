@@ -13,11 +13,12 @@ from psycopg import Connection
 from consumers.messages import place_of
 from domain.events import Recorded, to_state
 from projections import positions
+from projections.gradebook import queries
 from projections.read_model import ReadModel
 from projections.registry import READ_MODELS
 from tests import facts
 from tests.projections.gradebook.histories import SchoolHistory
-from tests.projections.support import folded_one_by_one, rows
+from tests.projections.support import Projected, folded_one_by_one, rows
 
 Parts = dict[tuple[str, bytes | None], list[Recorded]]
 
@@ -53,6 +54,17 @@ def test_rows_are_the_same_when_one_topic_is_read_before_the_other(
     for _, part in sorted(parts.items(), reverse=people_first):
         fold(db, model, schema, part)
     assert without_work(rows(db, schema)) == expected
+
+
+def test_a_learner_is_shown_without_a_name_before_it_is_known_who_it_is(
+    projected: Projected,
+) -> None:
+    enrolled = facts.learner_enrolled()
+    projected.fold(facts.course_registered(course_id=enrolled.course_id), enrolled)
+    page = queries.learners_page(enrolled.course_id, queries.EVERYBODY, limit=10)
+    assert [row.username for row in projected.ask(page)] == [""]
+    projected.fold(facts.user_registered())
+    assert [row.username for row in projected.ask(page)] == [facts.student(1)]
 
 
 def parted(events: list[Recorded]) -> Parts:

@@ -11,7 +11,6 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
-import psycopg
 import uvicorn
 
 from api.backend import Backend
@@ -22,6 +21,7 @@ from infra.log.postgres_log import PostgresLog
 from infra.main import backend
 from infra.reads import PostgresReads
 from infra.vault import Vault
+from tests import looking
 
 SECRET = "the shared secret of the tests, which is long enough"
 API = "/api/submissions/v1"
@@ -116,8 +116,7 @@ class Site:
         ]
 
     def rows(self, statement: Any, *arguments: Any) -> list[Any]:
-        with psycopg.connect(self.dsn) as db:
-            return db.execute(statement, arguments).fetchall()
+        return looking.rows(self.dsn, statement, *arguments)
 
 
 def an_item(**values: str) -> dict[str, str]:
@@ -170,6 +169,7 @@ def serving(
     finally:
         server.should_exit = True
         thread.join(30)
+        looking.leave(dsn)
 
 
 def uuids(found: Sequence[Mapping[str, Any]]) -> list[str]:

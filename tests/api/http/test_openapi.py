@@ -20,17 +20,16 @@ from api.http.app import OPERATIONS, create_app
 from api.http.openapi import describe
 from api.http.problems import TITLES
 from api.http.routing import Routes
+from tests.api.http.described import cases_of
 from tests.api.http.site import Site, an_item
 
 DOCUMENT = describe(OPERATIONS, version="1")
+described = cases_of(DOCUMENT)
 
 
 @schemathesis.serializer("application/x-ndjson")
 def as_line(_: schemathesis.SerializationContext, value: Any) -> bytes:
     return json.dumps(value).encode()
-
-
-schema = schemathesis.openapi.from_dict(DOCUMENT)
 
 
 def test_every_route_is_described_and_every_description_is_a_route(site: Site) -> None:
@@ -131,7 +130,7 @@ def check(path: str, answer: Any) -> None:
     Draft202012Validator(whole).validate(answer)
 
 
-@schema.parametrize()
+@schemathesis.pytest.from_fixture("described").parametrize()
 @settings(
     max_examples=8,
     deadline=None,

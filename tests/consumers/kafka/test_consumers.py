@@ -1,5 +1,7 @@
 """Reading given partitions: from where it is said, and only what is asked for."""
 
+from contextlib import closing
+
 import pytest
 
 from consumers.kafka.client import (
@@ -11,6 +13,7 @@ from consumers.kafka.client import (
     Producer,
     UnknownTopicError,
 )
+from consumers.kafka.clients import ClientSettings, client
 from tests.consumers.kafka.support import read, send_numbers, until, values
 
 pytestmark = pytest.mark.kafka
@@ -131,6 +134,21 @@ def test_a_topic_that_is_deleted_is_told(
     admin.delete([topic])
     for _ in range(2):  # and told again
         with pytest.raises(UnknownTopicError, match=topic):
+            until(lambda: bool(consumer.poll(0.2, limit=10)))
+
+
+@pytest.mark.parametrize("library", ["kafka-python"])
+def test_what_cannot_be_decompressed_is_told_as_often_as_it_is_asked_for(
+    kafka: str, consumer: Consumer, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kafka.codec.has_lz4", lambda: False)
+    settings = ClientSettings(kafka, library="confluent", compression="lz4")
+    with closing(client(settings).producer()) as producer:
+        for n in range(100):
+            producer.send(Partition(topic, n % 2), key=None, value=b"v" * 100, headers=[])
+    consumer.assign({Partition(topic, 0): 0, Partition(topic, 1): 0})
+    for _ in range(4):
+        with pytest.raises(KafkaError, match="lz4"):
             until(lambda: bool(consumer.poll(0.2, limit=10)))
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import psycopg
@@ -71,11 +71,17 @@ class Writer:
             time.sleep(0.01)
 
 
+READY: Final = b"Z\0\0\0\5I"
+"""What the server says last when a connection is made, and after each statement."""
+
+
 class Wire:
     """A proxy before the database that passes bytes on until it is told otherwise.
 
     ``deaf`` swallows what the server answers and then cuts: the statement arrives, the
     answer does not. ``deaf_to`` does that to connections whose statements hold a text.
+    ``silent`` holds back what the server answers. As many new connections as ``doomed`` says
+    are cut when they are made.
     """
 
     def __init__(self, dsn: str) -> None:
@@ -87,6 +93,8 @@ class Wire:
         self.deaf = False
         self.deaf_to: str | None = None
         self.refuse = False
+        self.silent = False
+        self.doomed = 0
         self.swallowed = asyncio.Event()
 
     @property
@@ -148,8 +156,13 @@ class Wire:
                     self.swallowed.set()
                     self.cut()
                     return
+                while answers and self.silent:
+                    await asyncio.sleep(0.01)
                 target.write(data)
                 await target.drain()
+                if answers and self.doomed and data.endswith(READY):
+                    self.doomed -= 1
+                    return
         except (ConnectionError, OSError):
             pass
         finally:

@@ -17,10 +17,11 @@ from schemathesis.specs.openapi.checks import (
 
 from api.http.grades.routes import OPERATIONS
 from api.http.openapi import describe
+from tests.api.http.described import cases_of
 from tests.api.http.grades.classroom import Classroom, an_override
 
 DOCUMENT = describe(OPERATIONS, version="1")
-schema = schemathesis.openapi.from_dict(DOCUMENT)
+described = cases_of(DOCUMENT)
 
 
 def check(template: str, response: httpx.Response) -> None:
@@ -81,7 +82,7 @@ def test_refusals(full: Classroom) -> None:
     check("/gradebook/{course_id}/bulk-update", full.teacher.bulk(content=b"x"))
 
 
-@schema.parametrize()
+@schemathesis.pytest.from_fixture("described").parametrize()
 @settings(
     max_examples=15,
     deadline=None,
