@@ -288,8 +288,8 @@ class Subscriber:
     def status(self) -> Status:
         """How the subscription is, with all its members.
 
-        Costs two queries where a member runs in this process; elsewhere Kafka is asked, which
-        takes seconds if it does not answer.
+        Costs a few queries where a member runs in this process, which knows how long the topics
+        were some seconds ago; elsewhere Kafka is asked, which takes seconds if it does not answer.
 
         Raises:
             psycopg.OperationalError: the database does not tell.

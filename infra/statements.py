@@ -120,20 +120,29 @@ class Statements:
         )
 
     def _exchange(self, deadline: float) -> list[PGresult]:
-        """Read all results of what was sent."""
+        """Send the rest of what is to be sent, and read all results."""
         pgconn = self._pgconn
+        if pgconn.flush():
+            self._poll.modify(pgconn.socket, select.POLLIN | select.POLLOUT)
+            while pgconn.flush():
+                self._await(deadline)
+            self._poll.modify(pgconn.socket, select.POLLIN)
         results: list[PGresult] = []
         while True:
             if pgconn.is_busy():
-                left = deadline - time.monotonic()
-                if not self._poll.poll(max(0.0, left) * 1000):
-                    pgconn.finish()
-                    raise NoAnswerInTimeError("the server did not answer in time")
-                pgconn.consume_input()
+                self._await(deadline)
             elif (result := pgconn.get_result()) is None:
                 return results
             else:
                 results.append(result)
+
+    def _await(self, deadline: float) -> None:
+        """Wait until the connection can go on, and take what has come."""
+        left = deadline - time.monotonic()
+        if not self._poll.poll(max(0.0, left) * 1000):
+            self._pgconn.finish()
+            raise NoAnswerInTimeError("the server did not answer in time")
+        self._pgconn.consume_input()
 
     def _result(self, results: Sequence[PGresult]) -> PGresult:
         (result,) = results

@@ -38,19 +38,32 @@ if given := os.environ.pop("KAFKA_BOOTSTRAP_SERVERS", None):
     # nothing of Kafka must not publish its events to whatever broker is named outside.
     os.environ[BROKER] = given
 
+EARLY = 0.7
+"""The part of all other files among which the long ones are spread."""
+
 LIBRARIES = ROOT / ".gradelog" / "kafka"
 NO_BROKER = "no Kafka broker for tests: "
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files whose tests may take longest: at the end others would wait for them."""
-    longest: dict[Path, float] = {}
+    """Begin early with the files that may take long, and not with all of them at once.
+
+    At the end others would wait for them; side by side they would keep each other waiting.
+    """
+    limits: dict[Path, float] = {}
     for item in items:
         limit = item.get_closest_marker("timeout")
         seconds = float(limit.args[0]) if limit is not None else 0.0
-        longest[item.path] = max(seconds, longest.get(item.path, 0.0))
-    items.sort(key=lambda item: -longest[item.path])
+        limits[item.path] = max(seconds, limits.get(item.path, 0.0))
+    long = sorted((path for path in limits if limits[path]), key=lambda path: -limits[path])
+    short = [path for path in limits if not limits[path]]
+    begin, whole = 0.0, sum(limits.values())
+    place = {path: float(n) for n, path in enumerate(short)}
+    for path in long:
+        place[path] = EARLY * len(short) * begin / whole
+        begin += limits[path]
+    items.sort(key=lambda item: place[item.path])
 
 
 @pytest.fixture(scope="session")

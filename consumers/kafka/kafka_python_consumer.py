@@ -23,7 +23,7 @@ from consumers.kafka.client import (
     UnknownTopicError,
 )
 from consumers.kafka.kafka_python_connecting import Connections
-from consumers.kafka.kafka_python_repairs import fetch_ahead, repair
+from consumers.kafka.kafka_python_repairs import fetch_ahead, let_go_of_what_failed, repair
 from consumers.kafka.kafka_python_settings import common, readable
 from consumers.kafka.settings import (
     HEARTBEAT,
@@ -92,6 +92,7 @@ class KafkaPythonConsumer:
         self._given: dict[Partition, int | None] = {}
         self._reading: set[Partition] = set()
         self._paused: set[Partition] = set()
+        self._problem: Exception | None = None
         self._closed = False
 
     def subscribe(
@@ -119,6 +120,9 @@ class KafkaPythonConsumer:
         consumer = self._consumer or self._connect(timeout)
         if consumer is None:
             return ()
+        if self._problem is not None:
+            problem, self._problem = self._problem, None
+            raise KafkaError(readable(problem)) from problem
         if time.monotonic() >= self._look_at:
             self._look_for_topics()
         while True:
@@ -139,7 +143,10 @@ class KafkaPythonConsumer:
                 for message in _messages(Partition(*partition), records)
             ]
             if messages:
-                fetch_ahead(consumer)
+                try:
+                    fetch_ahead(consumer)
+                except Exception as error:  # noqa: BLE001  # first what came before it
+                    self._problem = error
             if messages or left <= 0:
                 return messages
 
@@ -227,6 +234,7 @@ class KafkaPythonConsumer:
                     manager.bootstrap(refresh=False)  # tells what went wrong
                 with _translated():
                     consumer = KafkaConsumer(**_config(self._settings, self._group, net))
+                    let_go_of_what_failed(consumer)
                     self._begin(consumer)
         except BaseException:
             self._net = None

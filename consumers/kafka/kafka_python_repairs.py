@@ -27,6 +27,26 @@ def fetch_ahead(consumer: KafkaConsumer) -> None:
         send()
 
 
+def let_go_of_what_failed(consumer: KafkaConsumer) -> None:
+    """Let the library fetch again what it could not read: damaged, or compressed as it cannot.
+
+    It has raised that once. From then on it takes the records that it holds for some that go on
+    though they never do, and looks for the next one without end, inside of ``poll``.
+    """
+    fetcher: Any = getattr(consumer, "_fetcher", None)
+    append = getattr(fetcher, "_append", None)
+    if append is None:
+        return
+
+    def appended(drained: Any, held: Any, *arguments: Any) -> Any:
+        count = append(drained, held, *arguments)
+        if not count and held:
+            held.drain()
+        return count
+
+    fetcher._append = appended  # noqa: SLF001
+
+
 def hear_out(transport: Any) -> None:
     """Let the library read what came before the end of a connection.
 

@@ -334,6 +334,7 @@ def test_connections_that_were_just_made_may_be_lost_too(
         assert not wire.doomed
 
 
+@pytest.mark.slow
 def test_a_server_that_is_silent_is_not_waited_for_for_ever(
     opened: Opened, db: Connection[Any], wire: Wire
 ) -> None:

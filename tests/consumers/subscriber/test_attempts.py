@@ -130,7 +130,7 @@ def test_who_always_loses_the_connection_is_parked_and_the_others_go_on_before(
     publisher.publish(passed(60, courses=8))
     subscriber = service.subscriber(attempts=1, retry_after=1)
     service.start(subscriber, losing_at(5, service, itertools.count()))
-    there, _ = publisher.place(passed(5)[4].event)
+    there, _ = publisher.place(passed(5, courses=8)[4].event)
     wait_until(lambda: "AdminShutdown" in str(subscriber.status().partitions.get(there)))
     service.until([n for n in range(1, 61) if n != 5])
     parked_are(service, 1)

@@ -162,7 +162,7 @@ def test_who_holds_a_partition_is_told_and_waited_for(
         held.execute("SELECT 1 FROM gradelog_subscriber.offsets FOR UPDATE")
         publisher.publish(passed(10, after=10))
         wait_until(lambda: "another member holds" in str(subscriber.status().error))
-        wait_until(lambda: waits.update(service.rows(waiting)) or len(waits) > 4)
+        wait_until(lambda: waits.update(service.rows(waiting)) or len(waits) > 2)
     service.until(range(1, 21))
     wait_until(lambda: subscriber.status().error is None)
     assert subscriber.parked() == []
