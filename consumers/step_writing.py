@@ -157,11 +157,10 @@ class StepWriting(ABC):
             followed = self._followed.get(partition)
             if followed is not None:
                 followed.standing = standing
+            self._faults.forget(partition)
         for entry in step.entries:
             if type(entry.item) is Recorded:
                 self.figures.events += 1
-            if self._faults:
-                self._faults.forget(entry.partition)
         self._database.is_well()
 
     def _at_fault(self, step: Step, entry: Entry, error: Exception) -> None:

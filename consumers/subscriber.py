@@ -17,36 +17,25 @@ is lost. What fails again and again is parked with its reason; the rest goes on.
 
 import signal
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar, overload
+from typing import Final
 
 import structlog
 from psycopg import Connection
 
-import domain.courses.course
-import domain.grades.grade_import
-import domain.grades.learner_grades
-import domain.grades.problem_state
-import domain.learners.cohort
-import domain.learners.enrollment
-import domain.learners.user
-import domain.submissions.student_item
-import domain.submissions.team_submission  # noqa: F401 - whoever reads events knows them all
 from consumers import subscriber_database
-from consumers.faults import message_of
 from consumers.kafka.client import Client, KafkaError, Partition, Topic
 from consumers.kafka.clients import ClientSettings, client
-from consumers.messages import Positioned, parse, topic_names
-from consumers.reader_database import ReaderDatabase
-from consumers.step_writing import NotWrittenError, check_transaction
+from consumers.messages import topic_names
 from consumers.subscriber_following import Handle, ParkingFollowing
+from consumers.subscriber_handlers import HandleEach, Handlers, RecordedEvent
 from consumers.subscriber_parked import Parked
+from consumers.subscriber_retrying import Retrying
 from consumers.subscriber_status import Status, status_of
 from consumers.subscriber_tables import Tables
 from consumers.subscriber_topics import SubscribedTopics, ask, ends_of
-from domain.events import Event, Recorded, registered
+from domain.events import Event
 from projections.read_model import Row
 
 __all__ = ["ClientSettings", "HandleEach", "Parked", "RecordedEvent", "Status", "Subscriber"]
@@ -57,22 +46,8 @@ SCHEMA: Final = "gradelog_subscriber"
 ATTEMPTS: Final = 3
 BATCH: Final = 500
 
-E = TypeVar("E", bound=Event)
-E2 = TypeVar("E2", bound=Event)
-E_co = TypeVar("E_co", bound=Event, covariant=True)
 
-
-@dataclass(frozen=True, slots=True)
-class RecordedEvent(Recorded, Generic[E_co]):
-    """``Recorded`` for who knows the type of its event."""
-
-    event: E_co
-
-
-HandleEach = Callable[[Connection[Row], RecordedEvent[E]], None]
-
-
-class Subscriber:
+class Subscriber(Handlers):
     """A subscription to the events of one installation of gradelog."""
 
     def __init__(
@@ -111,15 +86,14 @@ class Subscriber:
             TypeError: ``types`` holds something else.
             psycopg.ProgrammingError: the connection string cannot be read.
         """
+        super().__init__(types)
         subscriber_database.check(database)
-        _check_types(types or ())
         settings = ClientSettings(kafka) if isinstance(kafka, str) else kafka
         self._client: Client = client(settings)
         self._database = database
         self._name = name
         self._prefix = prefix
         self._topics = topic_names(prefix)
-        self._types = None if types is None else frozenset(types)
         self._attempts = attempts
         self._retry_after = retry_after
         self._block = block
@@ -127,44 +101,7 @@ class Subscriber:
         self._tables = Tables(name, schema)
         self._subscribed = SubscribedTopics(self._tables, self._topics.values())
         self._created = False
-        self._each: dict[type[Event], HandleEach[Any]] = {}
-        self._handle: Handle | None = None
         self._following: ParkingFollowing | None = None
-
-    @overload
-    def on(self, type_: type[E], /) -> Callable[[HandleEach[E]], HandleEach[E]]: ...
-
-    @overload
-    def on(
-        self, type_: type[E], other: type[E2], /
-    ) -> Callable[[HandleEach[E | E2]], HandleEach[E | E2]]: ...
-
-    @overload
-    def on(
-        self, type_: type[Event], /, *types: type[Event]
-    ) -> Callable[[HandleEach[Event]], HandleEach[Event]]: ...
-
-    def on(self, *types: type[Event]) -> Callable[[HandleEach[Any]], HandleEach[Any]]:
-        """Let a function handle the events of these types, one at a time.
-
-        It gets the connection, in a transaction that it must not end, and the event.
-
-        Raises:
-            TypeError: no types are given, or something else is.
-            ValueError: events of a type are handled by another function already.
-        """
-        _check_types(types)
-        if not types:
-            raise TypeError("on wants the types of the events: @subscriber.on(ScoreSet)")
-
-        def note(handle: HandleEach[Any]) -> HandleEach[Any]:
-            for type_ in types:
-                if type_ in self._each:
-                    raise ValueError(f"{type_.TOPIC} is handled by another function already")
-                self._each[type_] = handle
-            return handle
-
-        return note
 
     def run(self, handle: Handle | None = None, *, stop: threading.Event | None = None) -> None:
         """Handle what happens until told to stop, whatever happens to Kafka or the database.
@@ -224,49 +161,15 @@ class Subscriber:
         """
         self._handle = handle or self._handle
         wanted = self._wanted()
-        done: list[int] = []
-        held: set[tuple[str, bytes | None]] = set()
         with closing(self._connect()) as db:
-            for parked in self._tables.parked.places(db, self._topics.values()):
-                key = (parked.topic, parked.key)
-                asked = not ids or parked.id in ids
-                if asked and key not in held and self._retried(db, parked.id, wanted):
-                    done.append(parked.id)
-                elif self._block:
-                    held.add(key)
-        return done
+            places = self._tables.parked.places(db, self._topics.values())
+            retrying = Retrying(db, self._tables.parked, self._handled, wanted)
+            return retrying.retry(places, frozenset(ids), block=self._block)
 
     def drop(self, *ids: int) -> int:
         """Forget parked messages; return how many there were."""
         with closing(self._connect()) as db:
             return self._tables.parked.drop(db, ids)
-
-    def _retried(
-        self, db: Connection[Row], id_: int, wanted: frozenset[type[Event]] | None
-    ) -> bool:
-        database = ReaderDatabase(lambda: db)
-        database.open()
-        is_done = False
-        try:
-            with db.transaction():
-                parked = self._tables.parked.lock(db, id_)
-                if parked is None:
-                    return False  # somebody else is busy with it
-                found = parse(parked.message)
-                events = [found.recorded] if isinstance(found, Positioned) else []  # or a mark
-                if wanted is not None and any(type(e.event) not in wanted for e in events):
-                    return False
-                self._tables.parked.drop(db, [id_])
-                self._handled(db, events)
-                check_transaction(db)
-                is_done = True
-            _check_done(is_done)
-        except Exception as error:
-            if database.is_lost_by(error):
-                raise
-            logger.warning("parked message fails again", id=id_, error=message_of(error))
-            self._tables.parked.failed(db, id_, message_of(error))
-        return is_done
 
     # --- going back, and how it is ----------------------------------------------------------
 
@@ -327,22 +230,6 @@ class Subscriber:
 
     # --- inside -----------------------------------------------------------------------------
 
-    def _wanted(self) -> frozenset[type[Event]] | None:
-        if self._handle is None and not self._each:
-            raise ValueError("nothing handles the events: give run a function, or use on")
-        if self._handle is not None and self._types is None:
-            return None
-        return (self._types or frozenset()) | self._each.keys()
-
-    def _handled(self, db: Connection[Row], events: Sequence[Recorded]) -> None:
-        subscriber_database.as_usual(db)
-        for recorded in events if self._each else ():
-            each = self._each.get(type(recorded.event))
-            if each is not None:
-                each(db, _typed(recorded))
-        if self._handle is not None:
-            self._handle(db, events)
-
     def _connect(self) -> Connection[Row]:
         db = subscriber_database.connect(self._database, self._name)
         try:
@@ -353,29 +240,6 @@ class Subscriber:
             db.close()
             raise
         return db
-
-
-def _check_types(types: Collection[type[Event]]) -> None:
-    known = set(registered())
-    for type_ in types:
-        if type_ not in known:
-            raise TypeError(f"{type_!r} is not a type of events that are recorded")
-
-
-def _check_done(is_done: bool) -> None:
-    if not is_done:
-        raise NotWrittenError("the transaction was rolled back by psycopg.Rollback")
-
-
-def _typed(found: Recorded) -> RecordedEvent[Any]:
-    return RecordedEvent(
-        found.position,
-        found.event,
-        found.type,
-        found.event_id,
-        found.recorded_at,
-        found.provenance,
-    )
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A member of a subscription: follows the topics, counts attempts and parks what fails.
+"""A member of a subscription: counts attempts and parks what fails.
 
 An attempt is counted in the database before it is made. What raises is counted like what kills
 the process: when a stretch of messages did not come to its end, each of them goes alone, so
@@ -6,30 +6,23 @@ that what is counted is the one message at fault. What ended because the databas
 nobody's fault, and not counted; unless it is lost with the same message again and again.
 """
 
-import threading
-import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import psycopg
 from psycopg import Connection
 
 from consumers.faults import message_of
-from consumers.following import Following
 from consumers.kafka.client import (
-    Client,
     Consumer,
-    KafkaError,
     Message,
     Partition,
-    Topic,
 )
-from consumers.messages import Passed, partition_of, place_in_log
+from consumers.messages import Passed, place_in_log
 from consumers.offsets import OffsetsHeldError
 from consumers.steps import Entry, Step
+from consumers.subscriber_joining import SubscribedFollowing
 from consumers.subscriber_tables import FEW_LOSSES, Tables, Tries
-from consumers.subscriber_topics import PartitionsChangedError, SubscribedTopics, ask, partitions_of
-from consumers.watch import Watch
 from domain.events import Recorded, UnknownEventTypeError
 from projections.read_model import Row
 
@@ -91,7 +84,7 @@ class ParkingFollowing(SubscribedFollowing):
         self._take_back()
         super()._look_around(consumer)
 
-    def _begin(self, step: Step) -> None:
+    def _try(self, step: Step) -> None:
         self._alone = None
         try:
             if any(type(entry.item) is Recorded for entry in step.entries):
@@ -100,7 +93,7 @@ class ParkingFollowing(SubscribedFollowing):
                     first, rest = step.cut(1)
                     self._begin_alone(first)
                     step = self._still_ours(rest)
-            super()._begin(step)
+            super()._try(step)
         except Exception as error:
             if self._begun is not None and self._is_innocent(error):
                 self._not_counted = self._begun, error
@@ -157,11 +150,6 @@ class ParkingFollowing(SubscribedFollowing):
         if isinstance(error, OffsetsHeldError) and self._begun is not None:
             self._tables.take_back(self._connected(), self._begun.of(partition))
         super()._stop(partition, error)
-
-    def _written(self, step: Step) -> None:
-        super()._written(step)
-        for partition in step.after:
-            self._faults.forget(partition)  # also if nothing but its position was written
 
     # --- parking ----------------------------------------------------------------------------
 

@@ -177,4 +177,8 @@ class SubscribedFollowing(Following):
     def _begin(self, step: Step) -> None:
         if not self._is_in_place(step):
             self._check_topics()
-        super()._begin(step)
+        self._try(step)
+
+    def _try(self, step: Step) -> None:
+        """Carry out a step whose events are where they belong."""
+        self._carry_out(step)

@@ -112,7 +112,6 @@ class Watch:
                 self._ids = {name: topic.id for name, topic in found.items()}
                 self._looks += 1
                 self._looked.set()
-                self._looks += 1
                 consumer = consumer or self._client.consumer()
                 wanted = [p for p in self._partitions() if p.topic in self._ids]
                 if wanted:
