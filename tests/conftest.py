@@ -27,6 +27,7 @@ from infra.kafka.broker import EmbeddedKafka
 from infra.kafka.libraries import fetched
 from infra.kafka.programs import MissingProgramError, java
 from infra.migrate import migrate
+from tests import looking
 
 RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID", f"{os.getpid():x}")[:12]
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
@@ -174,6 +175,7 @@ def dsn(server: str, new_database: Callable[[], str]) -> Iterator[str]:
     """An empty database of the test's own, migrated."""
     made = new_database()
     yield made
+    looking.leave(made)
     with psycopg.connect(server, autocommit=True) as db:
         drop(db, psycopg.conninfo.conninfo_to_dict(made)["dbname"])
 

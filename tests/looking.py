@@ -1,27 +1,55 @@
 """Looks into databases from outside, through one connection to each.
 
-Tests look thousands of times, and to open a connection takes far longer than to look.
+Tests look thousands of times, and again and again until something has happened; to open a
+connection takes far longer than to look, and keeps those busy who are waited for.
 """
 
 import threading
+from collections import defaultdict
 from typing import Any, Final
 
 import psycopg
 from psycopg import Connection
 
-_turn: Final = threading.Lock()
-_open: Final[dict[str, Connection[Any]]] = {}
+
+class _Window:
+    """The connection to one database; it is opened again when it has broken."""
+
+    def __init__(self) -> None:
+        self.turn = threading.Lock()
+        self.db: Connection[Any] | None = None
+
+    def rows(self, dsn: str, statement: Any, arguments: Any) -> list[Any]:
+        if self.db is None:
+            # Nothing is prepared: tables are exchanged under statements when read models are
+            # rebuilt.
+            self.db = psycopg.connect(
+                dsn, autocommit=True, prepare_threshold=None, connect_timeout=10
+            )
+        cursor = self.db.execute(statement, arguments)
+        return cursor.fetchall() if cursor.description else []
+
+    def close(self) -> None:
+        if self.db is not None:
+            self.db.close()
+            self.db = None
+
+
+_windows: Final[dict[str, _Window]] = defaultdict(_Window)
 
 
 def rows(dsn: str, statement: Any, *arguments: Any) -> list[Any]:
-    """Run a statement in a transaction of its own; its rows."""
-    with _turn:
+    """Run a statement in a transaction of its own; its rows.
+
+    It is run once more when the connection was lost, as often happens in tests.
+    """
+    window = _windows[dsn]
+    with window.turn:
         for last in (False, True):
             try:
-                return _opened(dsn).execute(statement, arguments).fetchall()
+                return window.rows(dsn, statement, arguments or None)
             except psycopg.OperationalError:
-                # Perhaps a test has ended the connections of everybody.
-                _close(dsn)
+                window.close()
                 if last:
                     raise
     raise AssertionError
@@ -29,19 +57,7 @@ def rows(dsn: str, statement: Any, *arguments: Any) -> list[Any]:
 
 def leave(dsn: str) -> None:
     """Close the connection; there may be none."""
-    with _turn:
-        _close(dsn)
-
-
-def _opened(dsn: str) -> Connection[Any]:
-    db = _open.get(dsn)
-    if db is None:
-        # Nothing is prepared: tables are exchanged under a statement when read models are rebuilt.
-        db = _open[dsn] = psycopg.connect(dsn, autocommit=True, prepare_threshold=None)
-    return db
-
-
-def _close(dsn: str) -> None:
-    db = _open.pop(dsn, None)
-    if db is not None:
-        db.close()
+    window = _windows.pop(dsn, None)
+    if window is not None:
+        with window.turn:
+            window.close()

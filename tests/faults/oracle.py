@@ -9,6 +9,7 @@ import psycopg
 
 from consumers.kafka.client import Client, Message
 from consumers.messages import BadMessageError, parse, place_in_log, place_of, topic_names
+from tests import looking
 from tests.consumers.feed.comparing import assert_same_rows, wait_until_fed
 from tests.consumers.relay import reading
 from tests.consumers.relay.reading import Read, check_against_log
@@ -22,8 +23,7 @@ def rows(dsn: str, statement: Any, arguments: Iterable[Any] = ()) -> list[Any]:
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
-            with psycopg.connect(dsn, autocommit=True, connect_timeout=10) as db:
-                return db.execute(statement, list(arguments)).fetchall()
+            return looking.rows(dsn, statement, *arguments)
         except psycopg.OperationalError:
             if time.monotonic() > deadline:
                 raise

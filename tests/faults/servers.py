@@ -12,6 +12,7 @@ from psycopg.conninfo import make_conninfo
 
 from infra.embedded import EmbeddedPostgres
 from infra.kafka.broker import EmbeddedKafka
+from tests import looking
 
 
 @contextmanager
@@ -38,6 +39,8 @@ def two_databases(server: str, name: str) -> Iterator[tuple[str, str]]:
     try:
         yield make_conninfo(server, dbname=names[0]), make_conninfo(server, dbname=names[1])
     finally:
+        for name in names:
+            looking.leave(make_conninfo(server, dbname=name))
         _do(server, "DROP DATABASE IF EXISTS {} WITH (FORCE)", names)
 
 

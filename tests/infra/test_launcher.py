@@ -56,7 +56,9 @@ def build_wheel(*arguments, **settings):
 
 SHOW = """
 import json, os, sys
-print(json.dumps({"arguments": sys.argv[1:], "cwd": os.getcwd(), "prefix": sys.prefix}))
+kept = not sys.dont_write_bytecode
+shown = {"arguments": sys.argv[1:], "cwd": os.getcwd(), "prefix": sys.prefix, "kept": kept}
+print(json.dumps(shown))
 sys.exit(3 if "fail" in sys.argv else 0)
 """
 
@@ -178,6 +180,11 @@ def test_all_tests_run_unless_some_are_named(project: Path, tmp_path: Path) -> N
     assert quick.shown["arguments"][-2:] == ["-m", "not slow and not fault"]
     named = run(project / "gradelog", "test", "tests/domain", "-k", "a score")
     assert named.shown["arguments"] == ["tests/domain", "-k", "a score"]
+
+
+def test_what_tests_start_is_compiled_once_and_kept(project: Path) -> None:
+    assert run(project / "gradelog", "test", PYTHONDONTWRITEBYTECODE="1").shown["kept"]
+    assert not run(project / "gradelog", PYTHONDONTWRITEBYTECODE="1").shown["kept"]
 
 
 def test_changed_dependencies_are_installed_once(project: Path) -> None:

@@ -15,6 +15,7 @@ from consumers.kafka.clients import ClientSettings, client
 from consumers.offsets import Offsets
 from consumers.step_writing import Apply
 from domain.events import Recorded
+from tests import looking
 from tests.consumers.following.publisher import Publisher
 from tests.school import wait_until
 
@@ -46,8 +47,7 @@ class Place:
         return psycopg.connect(self.dsn, autocommit=True, options=options)
 
     def rows(self, statement: Any) -> list[Any]:
-        with self.connect() as db:
-            return db.execute(statement).fetchall()
+        return looking.rows(self.dsn, statement)
 
     def seen(self) -> list[int]:
         """The positions that were applied, in the order in which that was committed."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-import psycopg
 from confluent_kafka import Producer as LibraryProducer
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import ConfigResource
@@ -19,6 +18,7 @@ from consumers.kafka.clients import ClientSettings, client
 from consumers.messages import partition_of
 from infra.inbound import inbound
 from infra.settings import Settings
+from tests import looking
 from tests.infra.cli.support import eventually
 
 GRADER = "/graders/lab"
@@ -227,8 +227,7 @@ class Desk:
         return carried_out, repeated, rejected
 
     def rows(self, statement: Any, *arguments: Any) -> list[Any]:
-        with psycopg.connect(self.dsn) as db:
-            return db.execute(statement, arguments or None).fetchall()
+        return looking.rows(self.dsn, statement, *arguments)
 
     def events(self, *types: str) -> list[dict[str, Any]]:
         """The fields of all events of these types, in order."""

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from fastavro import parse_schema, schemaless_writer
 
@@ -25,6 +24,7 @@ from consumers.openedx.signals import (
 )
 from infra.inbound import inbound
 from infra.settings import Settings
+from tests import looking
 from tests.consumers.openedx.conftest import ROSTER
 from tests.consumers.openedx.registry_server import SchemaRegistry
 from tests.consumers.openedx.support import official
@@ -122,8 +122,7 @@ def reading(settings: Settings) -> Iterator[None]:
 
 
 def rows(dsn: str, statement: Any, *arguments: Any) -> list[Any]:
-    with psycopg.connect(dsn) as db:
-        return db.execute(statement, arguments or None).fetchall()
+    return looking.rows(dsn, statement, *arguments)
 
 
 def done(dsn: str, count: int) -> None:

@@ -7,7 +7,6 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from confluent_kafka import Producer as LibraryProducer
 
@@ -19,6 +18,7 @@ from domain.events import Provenance
 from infra.openedx import make_openedx_relay, make_registry
 from infra.settings import Settings
 from infra.vault import Vault
+from tests import looking
 from tests.consumers.openedx.conftest import WRITTEN
 from tests.consumers.openedx.registry_server import SchemaRegistry
 from tests.consumers.openedx.support import header, officially_read, read_topic
@@ -73,31 +73,23 @@ def writing(
 
 
 def position(dsn: str) -> int | None:
-    with psycopg.connect(dsn) as db:
-        row = db.execute("SELECT position FROM gradelog.openedx_relay").fetchone()
-    assert row is not None
-    return row[0]  # type: ignore[no-any-return]
+    ((found,),) = looking.rows(dsn, "SELECT position FROM gradelog.openedx_relay")
+    return found  # type: ignore[no-any-return]
 
 
 def error(dsn: str) -> str:
-    with psycopg.connect(dsn) as db:
-        row = db.execute("SELECT error FROM gradelog.openedx_relay").fetchone()
-    assert row is not None
-    return row[0] or ""
+    ((found,),) = looking.rows(dsn, "SELECT error FROM gradelog.openedx_relay")
+    return found or ""
 
 
 def holder(dsn: str) -> str | None:
-    with psycopg.connect(dsn) as db:
-        row = db.execute("SELECT holder FROM gradelog.openedx_relay").fetchone()
-    assert row is not None
-    return row[0]  # type: ignore[no-any-return]
+    ((found,),) = looking.rows(dsn, "SELECT holder FROM gradelog.openedx_relay")
+    return found  # type: ignore[no-any-return]
 
 
 def head(dsn: str) -> int:
-    with psycopg.connect(dsn) as db:
-        row = db.execute("SELECT coalesce(max(position), 0) FROM gradelog.events").fetchone()
-    assert row is not None
-    return row[0]  # type: ignore[no-any-return]
+    ((found,),) = looking.rows(dsn, "SELECT coalesce(max(position), 0) FROM gradelog.events")
+    return int(found)
 
 
 def caught_up(dsn: str, opened: School) -> None:

@@ -5,10 +5,9 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-import psycopg
-
 from consumers.kafka.client import Client, Message, Partition
 from consumers.messages import Positioned, Reached, parse, partition_of, topic_names
+from tests import looking
 
 PATIENCE = 60.0
 
@@ -94,17 +93,14 @@ def raw(client: Client, topics: Collection[str]) -> Mapping[Partition, list[Mess
 
 def check_against_log(read: Read, dsn: str) -> None:
     """Every event of the log counts exactly once, and nothing else does."""
-    with psycopg.connect(dsn) as db:
-        rows = db.execute("SELECT position FROM gradelog.events ORDER BY position").fetchall()
+    rows = looking.rows(dsn, "SELECT position FROM gradelog.events ORDER BY position")
     assert read.positions == [position for (position,) in rows]
 
 
 def published(dsn: str) -> int:
     """The position that the relay has saved."""
-    with psycopg.connect(dsn) as db:
-        row = db.execute("SELECT position FROM gradelog.relay").fetchone()
-    assert row is not None
-    return int(row[0])
+    ((position,),) = looking.rows(dsn, "SELECT position FROM gradelog.relay")
+    return int(position)
 
 
 def wait_until_published(

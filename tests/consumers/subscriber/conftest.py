@@ -13,6 +13,7 @@ from consumers.kafka.client import Client
 from consumers.kafka.clients import ClientSettings, client
 from consumers.subscriber import Subscriber
 from domain.events import Recorded
+from tests import looking
 from tests.consumers.following.publisher import Publisher
 from tests.school import wait_until
 
@@ -75,8 +76,7 @@ class Service:
         return handle
 
     def rows(self, statement: Any) -> list[Any]:
-        with psycopg.connect(self.dsn) as db:
-            return db.execute(statement).fetchall()
+        return looking.rows(self.dsn, statement)
 
     def handled(self) -> list[int]:
         return [p for (p,) in self.rows("SELECT position FROM handled ORDER BY n")]

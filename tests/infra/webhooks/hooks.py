@@ -7,8 +7,6 @@ from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from typing import Any, Self, TypeVar
 
-import psycopg
-
 from api.webhooks import Attempt, NewWebhook, Webhook, WithSecret
 from domain.submissions.application import Submissions
 from infra.engine import Engine
@@ -21,6 +19,7 @@ from infra.webhooks.signing import Keeper
 from infra.webhooks.store import PostgresWebhooks
 from infra.webhooks.targets import Policy
 from infra.webhooks.turns import GiveUp, Turns
+from tests import looking
 from tests.infra.webhooks.target import PATIENCE, Target
 
 T = TypeVar("T")
@@ -118,9 +117,7 @@ class Hooks:
         return list(self.run(found))
 
     def rows(self, statement: Any, *arguments: Any) -> list[Any]:
-        with psycopg.connect(self.dsn, autocommit=True) as db:
-            cursor = db.execute(statement, arguments)
-            return cursor.fetchall() if cursor.description else []
+        return looking.rows(self.dsn, statement, *arguments)
 
     def until(self, reached: Callable[[], Any]) -> None:
         """Look again and again until something is so."""

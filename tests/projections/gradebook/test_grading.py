@@ -224,7 +224,7 @@ def recalculated(physics: School) -> None:
     def over() -> bool:
         found = physics.run(lambda: physics.backend.grading.recalculation(COURSE))
         head = physics.rows(
-            "SELECT max(position) FROM gradelog.events WHERE type LIKE 'courses.%%'"
+            "SELECT max(position) FROM gradelog.events WHERE type LIKE 'courses.%'"
         )[0][0]
         return bool(found and found.finished_at and found.position >= head)
 
