@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 _OUT_OF_RANGE: Final = frozenset(
     {LibraryError._AUTO_OFFSET_RESET, LibraryError.OFFSET_OUT_OF_RANGE}  # noqa: SLF001
 )
+_NO_TOPIC: Final = LibraryError(LibraryError.UNKNOWN_TOPIC_OR_PART).str()
 _REFUSED: Final = frozenset(
     {
         LibraryError._AUTHENTICATION,  # noqa: SLF001
@@ -316,6 +317,9 @@ class ConfluentConsumer:
         code = error.code()
         if code in _OUT_OF_RANGE:
             partition = Partition(message.topic(), message.partition())
+            if _NO_TOPIC in error.str():  # so it cannot tell the first offset either
+                self._gone = UnknownTopicError(f"{partition.topic} is gone")
+                raise self._gone
             if partition in self._reading:
                 raise OffsetOutOfRangeError([partition])
         elif error.fatal() or code in _REFUSED:

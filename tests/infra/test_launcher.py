@@ -174,7 +174,7 @@ def test_settings_of_other_pythons_are_not_followed(project: Path, tmp_path: Pat
 def test_all_tests_run_unless_some_are_named(project: Path, tmp_path: Path) -> None:
     everything = run(project / "gradelog", "test", cwd=tmp_path)
     spread = ["--dist", "loadfile", "--no-loadscope-reorder"]
-    assert everything.shown["arguments"] == [*spread, "-n", "4"]
+    assert everything.shown["arguments"] == [*spread, "-n", "3"]
     assert everything.shown["cwd"] == str(project)
     quick = run(project / "gradelog", "test", "--quick")
     assert quick.shown["arguments"][-2:] == ["-m", "not slow and not fault"]

@@ -137,6 +137,20 @@ def test_a_topic_that_is_deleted_is_told(
             until(lambda: bool(consumer.poll(0.2, limit=10)))
 
 
+def test_a_topic_that_is_gone_has_no_first_offset(
+    admin: Admin, consumer: Consumer, topic: str
+) -> None:
+    place = Partition(topic, 0)
+    consumer.assign({place: None})
+    consumer.poll(0.2, limit=1)
+    admin.delete([topic])
+    until(lambda: not admin.topics([topic]))
+    consumer.seek(place, None)
+    for _ in range(2):  # and told again
+        with pytest.raises(UnknownTopicError, match=topic):
+            until(lambda: bool(consumer.poll(0.2, limit=10)))
+
+
 @pytest.mark.parametrize("library", ["kafka-python"])
 def test_what_cannot_be_decompressed_is_told_as_often_as_it_is_asked_for(
     kafka: str, consumer: Consumer, topic: str, monkeypatch: pytest.MonkeyPatch
