@@ -155,7 +155,7 @@ def test_a_first_start_makes_a_durable_database_for_its_owner_alone(server: Serv
             "TimeZone": "UTC",
             "shared_buffers": "256MB",
             "max_wal_size": "2GB",
-            "max_connections": "200",
+            "max_connections": "400",
         }
         found = {name: ask(running.dsn, f"SHOW {name}") for name in expected}
         assert found == expected
