@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import psycopg
 from psycopg import Connection
+from psycopg.pq import ExecStatus
 
 
 class _Window:
@@ -27,7 +28,8 @@ class _Window:
                 dsn, autocommit=True, prepare_threshold=None, connect_timeout=10
             )
         cursor = self.db.execute(statement, arguments)
-        return cursor.fetchall() if cursor.description else []
+        # Rows may have no columns at all.
+        return cursor.fetchall() if cursor.pgresult.status == ExecStatus.TUPLES_OK else []
 
     def close(self) -> None:
         if self.db is not None:
