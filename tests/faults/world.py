@@ -124,6 +124,11 @@ class World:
             f"a relay works beyond {beyond}",
         )
 
+    def another_relay(self, than: Process) -> None:
+        """Wait until another relay holds the lease and has published something."""
+        self.until(lambda: self.holder() not in (None, than), f"another relay than {than.pid}")
+        self.working_relay(self.published())
+
     def relay_row(self) -> Any:
         return rows(self.dsn, "SELECT position, holder, epoch, error FROM gradelog.relay")
 
