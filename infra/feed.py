@@ -8,7 +8,7 @@ import psycopg
 import structlog
 from psycopg import Connection
 
-from consumers.feeding import Feeding
+from consumers.feed.feeding import Feeding
 from domain.events import Recorded
 from infra.kafka.client import kafka_client
 from infra.log.personal import is_personal, with_personal

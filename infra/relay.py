@@ -9,8 +9,8 @@ import psycopg
 from psycopg import AsyncConnection, Connection
 
 from api.backend import RelayProgress
-from consumers.relay import Relay
-from consumers.relay_topics import TopicSettings
+from consumers.relay.relay import Relay
+from consumers.relay.topics import TopicSettings
 from infra.kafka.client import kafka_client
 from infra.postgres import Row, Session, fetch_all, options, parameters
 from infra.settings import Settings

@@ -20,12 +20,13 @@ import structlog
 from psycopg import Connection
 
 from consumers.kafka.client import Client, KafkaError
+from consumers.leased import LeaseLostError
 from consumers.openedx.encoding import Encoded, encode
 from consumers.openedx.registry import Registry, RegistryError
 from consumers.openedx.sending import Sending
-from consumers.openedx.store import LeaseLostError, OpenEdxStore
+from consumers.openedx.store import OpenEdxStore
 from consumers.openedx.translating import TYPES, Facts, signals_of
-from consumers.relay_publisher import StuckError
+from consumers.relay.publisher import StuckError
 from domain.events import Recorded
 from projections.log import LogReader
 from projections.read_model import Row

@@ -6,9 +6,10 @@ from contextlib import suppress
 from typing import Final
 
 from consumers.kafka.client import KafkaError, MessageTooLargeError, Partition, Producer
+from consumers.leased import LeaseLostError
 from consumers.openedx.encoding import Encoded, partition_of
-from consumers.openedx.store import LeaseLostError, OpenEdxStore
-from consumers.relay_publisher import StuckError
+from consumers.openedx.store import OpenEdxStore
+from consumers.relay.publisher import StuckError
 from domain.events import Recorded
 
 MOST_ON_THEIR_WAY: Final = 500

@@ -32,7 +32,7 @@ def consume(
     Any number may run, on any machine: they share the work. gradelog api on the same
     database answers reads from it.
     """
-    from consumers.feed_database import FeedError
+    from consumers.feed.database import FeedError
     from consumers.kafka.client import KafkaError
     from infra.cli.processes import collect_seldom, follow_parent, on_signals
     from infra.feed import make_feeding

@@ -22,7 +22,7 @@ from consumers.kafka.clients import ClientSettings, client
 from consumers.kafka.kafka_python_settings import common
 from consumers.kafka.settings import BATCH, LARGEST_MESSAGE
 from consumers.messages import REACHED, topic_names
-from consumers.relay import MARK_EVERY
+from consumers.relay.relay import MARK_EVERY
 from domain.submissions.application import Submissions
 from infra.feed import make_feeding
 from infra.kafka.broker import EmbeddedKafka

@@ -8,9 +8,9 @@ from typing import Any, Final, Self
 
 from consumers.kafka.client import Client, Headers, Message, Partition, Producer
 from consumers.messages import topic_names
-from consumers.relay_log import read
-from consumers.relay_publisher import Figures, Publisher
-from consumers.relay_store import RelayStore
+from consumers.relay.log import read
+from consumers.relay.publisher import Figures, Publisher
+from consumers.relay.store import RelayStore
 from infra.relay import connect
 
 STRETCH: Final = 200

@@ -6,8 +6,8 @@ Arguments: the seconds that its lease lasts.
 import sys
 import threading
 
-from consumers.relay import Relay
-from consumers.relay_topics import TopicSettings
+from consumers.relay.relay import Relay
+from consumers.relay.topics import TopicSettings
 from infra.cli.processes import on_signals
 from infra.kafka.client import kafka_client
 from infra.logging import configure

@@ -19,7 +19,7 @@ import psycopg
 
 from consumers.kafka.client import Client
 from consumers.kafka.clients import ClientSettings, client
-from consumers.relay_topics import TopicSettings
+from consumers.relay.topics import TopicSettings
 from infra.embedded import EmbeddedPostgres
 from infra.kafka.broker import EmbeddedKafka
 from tests.consumers.relay.reading import Read

@@ -9,11 +9,11 @@ import psycopg
 import pytest
 
 from api.http.auth import issue_token
-from consumers import feed_database
-from consumers.feed_database import FeedError
+from consumers.feed import database as feed_database
+from consumers.feed.database import FeedError
+from consumers.following.offsets import Offsets, Standing
 from consumers.kafka.client import Partition
 from consumers.messages import Reached
-from consumers.offsets import Offsets, Standing
 from infra.log.reader import connect
 from infra.main import prepare
 from infra.reads import SyncReads

@@ -2,12 +2,12 @@
 
 from datetime import UTC, datetime
 
-from consumers.chain import Chain
-from consumers.followed import Followed
+from consumers.following.chain import Chain
+from consumers.following.followed import Followed
+from consumers.following.offsets import Standing
+from consumers.following.reading import read_step
 from consumers.kafka.client import Message, Partition
 from consumers.messages import Reached, mark
-from consumers.offsets import Standing
-from consumers.reading import read_step
 
 PARTITION = Partition("gradelog.courses", 3)
 

@@ -8,7 +8,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from consumers.feeding import Feeding
+from consumers.feed.feeding import Feeding
 from domain.events import Recorded
 from infra.feed import feeding
 from infra.kafka.client import kafka_client

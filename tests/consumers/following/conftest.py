@@ -9,11 +9,11 @@ import psycopg
 import pytest
 from structlog.testing import capture_logs
 
-from consumers.following import Following
+from consumers.following.following import Following
+from consumers.following.offsets import Offsets
+from consumers.following.step_writing import Apply
 from consumers.kafka.client import Client
 from consumers.kafka.clients import ClientSettings, client
-from consumers.offsets import Offsets
-from consumers.step_writing import Apply
 from domain.events import Recorded
 from tests import looking
 from tests.consumers.following.publisher import Publisher

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumers.chain import KEPT_BYTES, Chain, GapError
+from consumers.following.chain import KEPT_BYTES, Chain, GapError
 
 
 @dataclass(frozen=True)

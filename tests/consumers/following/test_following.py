@@ -60,7 +60,7 @@ def test_what_is_sent_again_is_passed_over(place: Place, publisher: Publisher) -
 def test_a_gap_is_waited_for_and_told(
     place: Place, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("consumers.following.GAP_PATIENCE", 0.0)
+    monkeypatch.setattr("consumers.following.following.GAP_PATIENCE", 0.0)
     one, two, three = passed(3, courses=1)
     publisher.send(one, previous=0)
     publisher.send(three, previous=2)

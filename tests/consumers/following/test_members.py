@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import psycopg
 import pytest
 
+from consumers.following.offsets import Offsets, Standing
 from consumers.kafka.client import Partition
-from consumers.offsets import Offsets, Standing
 from domain.events import Recorded
 from projections.read_model import Row
 from tests.consumers.following.conftest import Place, all_of

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from consumers.chain import Chain
-from consumers.followed import Followed
+from consumers.following.chain import Chain
+from consumers.following.followed import Followed
+from consumers.following.offsets import Standing
+from consumers.following.reading import read_step
 from consumers.kafka.client import Message, Partition
-from consumers.offsets import Standing
-from consumers.reading import read_step
 
 THERE = Partition("gradelog.courses", 0)
 KIND = ("ce_type", b"grades.CoursePassedFirstTime")

@@ -3,10 +3,10 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consumers.following.offsets import Standing
+from consumers.following.steps import Entry, Step
 from consumers.kafka.client import Message, Partition
 from consumers.messages import Passed
-from consumers.offsets import Standing
-from consumers.steps import Entry, Step
 
 A, B = Partition("courses", 0), Partition("courses", 1)
 

@@ -66,7 +66,7 @@ def test_what_was_applied_may_be_deleted(place: Place, publisher: Publisher, top
 def test_a_beginning_that_is_missing_is_told_and_not_passed_over(
     place: Place, publisher: Publisher, topics: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("consumers.following.GAP_PATIENCE", 0.0)
+    monkeypatch.setattr("consumers.following.following.GAP_PATIENCE", 0.0)
     events = passed(50, courses=1)
     there, _ = publisher.place(events[0].event)
     publisher.publish(events)

@@ -7,7 +7,8 @@ import psycopg
 import pytest
 from psycopg import Connection
 
-from consumers.openedx.store import LeaseLostError, OpenEdxStore
+from consumers.leased import LeaseLostError
+from consumers.openedx.store import OpenEdxStore
 from infra.relay import connect
 
 LIFETIME = 30.0

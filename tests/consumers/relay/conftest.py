@@ -8,8 +8,8 @@ import pytest
 
 from consumers.kafka.client import Client
 from consumers.kafka.clients import ClientSettings, client
-from consumers.relay import Relay
-from consumers.relay_topics import TopicSettings
+from consumers.relay.relay import Relay
+from consumers.relay.topics import TopicSettings
 from infra.relay import connect
 
 PARTITIONS = 4

@@ -13,10 +13,10 @@ from psycopg import Connection
 
 from consumers.kafka.client import NewTopic
 from consumers.kafka.clients import ClientSettings, client
-from consumers.relay_log import read
-from consumers.relay_publisher import STEP_EVENTS, Figures, Publisher, SilenceError
-from consumers.relay_store import RelayStore
-from consumers.relay_topics import make_missing
+from consumers.relay.log import read
+from consumers.relay.publisher import STEP_EVENTS, Figures, Publisher, SilenceError
+from consumers.relay.store import RelayStore
+from consumers.relay.topics import make_missing
 from infra.relay import connect
 from projections.read_model import Row
 from tests import facts

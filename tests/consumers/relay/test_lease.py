@@ -7,9 +7,10 @@ import psycopg
 import pytest
 
 from consumers.kafka.client import Partition, Topic
-from consumers.relay_log import read
-from consumers.relay_publisher import Figures, Publisher
-from consumers.relay_store import LeaseLostError, RelayStore
+from consumers.leased import LeaseLostError
+from consumers.relay.log import read
+from consumers.relay.publisher import Figures, Publisher
+from consumers.relay.store import RelayStore
 from infra.relay import connect
 from tests.consumers.relay.conftest import School, running
 from tests.consumers.relay.filling import execute, relay_row, scores, store

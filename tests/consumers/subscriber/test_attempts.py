@@ -8,11 +8,11 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from consumers import subscriber_following
+from consumers.following.offsets import Standing
+from consumers.following.steps import Entry, Step
 from consumers.kafka.client import Message, Partition
-from consumers.offsets import Standing
-from consumers.steps import Entry, Step
-from consumers.subscriber_tables import FEW_LOSSES, Tables, Tries
+from consumers.subscriber import following as subscriber_following
+from consumers.subscriber.tables import FEW_LOSSES, Tables, Tries
 from domain.events import Recorded
 from tests.consumers.following.publisher import Publisher, passed
 from tests.consumers.subscriber.conftest import Service, parked_are

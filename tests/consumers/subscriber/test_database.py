@@ -7,10 +7,10 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from consumers import subscriber_database
 from consumers.subscriber import Subscriber
-from consumers.subscriber_database import as_usual, connect
-from consumers.subscriber_tables import Tables
+from consumers.subscriber import database as subscriber_database
+from consumers.subscriber.database import as_usual, connect
+from consumers.subscriber.tables import Tables
 from tests.consumers.following.publisher import Publisher, passed
 from tests.consumers.subscriber.conftest import Service
 from tests.school import wait_until

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from consumers.kafka.client import Client
-from consumers.subscriber_topics import PartitionsChangedError
+from consumers.subscriber.topics import PartitionsChangedError
 from tests.consumers.following.publisher import Publisher, passed
 from tests.consumers.subscriber.conftest import Service
 from tests.school import wait_until

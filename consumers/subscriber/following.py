@@ -12,17 +12,17 @@ from typing import Any, Final
 import psycopg
 from psycopg import Connection
 
-from consumers.faults import message_of
+from consumers.following.faults import message_of
+from consumers.following.offsets import OffsetsHeldError
+from consumers.following.steps import Entry, Step
 from consumers.kafka.client import (
     Consumer,
     Message,
     Partition,
 )
 from consumers.messages import Passed, place_in_log
-from consumers.offsets import OffsetsHeldError
-from consumers.steps import Entry, Step
-from consumers.subscriber_joining import SubscribedFollowing
-from consumers.subscriber_tables import FEW_LOSSES, Tables, Tries
+from consumers.subscriber.joining import SubscribedFollowing
+from consumers.subscriber.tables import FEW_LOSSES, Tables, Tries
 from domain.events import Recorded, UnknownEventTypeError
 from projections.read_model import Row
 

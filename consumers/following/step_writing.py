@@ -9,13 +9,13 @@ import structlog
 from psycopg import Connection
 from psycopg.pq import TransactionStatus
 
-from consumers.faults import FIRST_RETRY, Faults
-from consumers.followed import Figures, Followed
+from consumers.following.faults import FIRST_RETRY, Faults
+from consumers.following.followed import Figures, Followed
+from consumers.following.offsets import Offsets, OffsetsHeldError, OffsetsMovedError
+from consumers.following.reader_database import ReaderDatabase, is_conflict
+from consumers.following.steps import Entry, Step
 from consumers.kafka.client import Message, Partition
 from consumers.messages import Reached
-from consumers.offsets import Offsets, OffsetsHeldError, OffsetsMovedError
-from consumers.reader_database import ReaderDatabase, is_conflict
-from consumers.steps import Entry, Step
 from domain.events import Recorded
 from projections.read_model import Row
 

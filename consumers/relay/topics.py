@@ -11,7 +11,7 @@ import structlog
 
 from consumers.kafka.client import Admin, Client, KafkaError, NewTopic, Partition, Topic
 from consumers.messages import COURSES, PEOPLE, topic_names
-from consumers.relay_store import NotedTopic
+from consumers.relay.store import NotedTopic
 
 logger = structlog.get_logger(__name__)
 

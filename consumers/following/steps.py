@@ -5,9 +5,9 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from consumers.following.offsets import Standing
 from consumers.kafka.client import Message, Partition
 from consumers.messages import Passed, Reached
-from consumers.offsets import Standing
 from domain.events import Recorded
 
 

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from operator import attrgetter
 
-from consumers.chain import Chain, GapError
-from consumers.followed import Followed
+from consumers.following.chain import Chain, GapError
+from consumers.following.followed import Followed
+from consumers.following.steps import Entry, Item, Step, Unreadable
 from consumers.kafka.client import Message, Partition
 from consumers.messages import (
     BadMessageError,
@@ -14,7 +15,6 @@ from consumers.messages import (
     parse_wanted,
     place_in_log,
 )
-from consumers.steps import Entry, Item, Step, Unreadable
 from domain.events import UnknownEventTypeError
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from consumers.followed import PartitionState
+from consumers.following.followed import PartitionState
+from consumers.following.offsets import Standing
 from consumers.kafka.client import Partition, Topic
-from consumers.offsets import Standing
 
 
 @dataclass(frozen=True, slots=True)

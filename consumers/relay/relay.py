@@ -3,7 +3,7 @@
 Any number of relays may run. One holds the lease and works; the others look every now and
 then whether it still does. Whoever begins, begins right after the position that was saved
 last, and saves only what Kafka has stored: so a crash, a lost answer or a second relay repeat
-messages and leave none out. That a repeat is harmless is written in ``relay_publisher``.
+messages and leave none out. That a repeat is harmless is written in ``publisher``.
 """
 
 import os
@@ -22,10 +22,11 @@ import structlog
 from psycopg import Connection
 
 from consumers.kafka.client import Admin, Client, KafkaError, Topic
-from consumers.relay_log import BATCH, LogAhead
-from consumers.relay_publisher import Figures, Publisher, StuckError
-from consumers.relay_store import LeaseLostError, NotedTopic, RelayStore
-from consumers.relay_topics import (
+from consumers.leased import LeaseLostError
+from consumers.relay.log import BATCH, LogAhead
+from consumers.relay.publisher import Figures, Publisher, StuckError
+from consumers.relay.store import NotedTopic, RelayStore
+from consumers.relay.topics import (
     TopicsChangedError,
     TopicsError,
     TopicSettings,

@@ -7,11 +7,11 @@ from typing import Any, Final, NamedTuple
 
 from psycopg import Connection, sql
 
-from consumers import subscriber_parked
+from consumers.following.offsets import Offsets, Standing
+from consumers.following.steps import Step
 from consumers.kafka.client import Partition
-from consumers.offsets import Offsets, Standing
-from consumers.steps import Step
-from consumers.subscriber_parked import ParkedMessages, storable
+from consumers.subscriber import parked as subscriber_parked
+from consumers.subscriber.parked import ParkedMessages, storable
 from projections.read_model import Row
 
 VERSION: Final = 2

@@ -9,7 +9,7 @@ from typing import Any, Final
 import psycopg
 import structlog
 
-from consumers.chain import GapError
+from consumers.following.chain import GapError
 from consumers.kafka.client import Partition
 from consumers.messages import BadMessageError
 from domain.events import UnknownEventTypeError

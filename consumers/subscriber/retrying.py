@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import structlog
 from psycopg import Connection
 
-from consumers.faults import message_of
+from consumers.following.faults import message_of
+from consumers.following.reader_database import ReaderDatabase
+from consumers.following.step_writing import NotWrittenError, check_transaction
 from consumers.messages import Positioned, parse
-from consumers.reader_database import ReaderDatabase
-from consumers.step_writing import NotWrittenError, check_transaction
-from consumers.subscriber_following import Handle
-from consumers.subscriber_parked import ParkedMessages, ParkedPlace
+from consumers.subscriber.following import Handle
+from consumers.subscriber.parked import ParkedMessages, ParkedPlace
 from domain.events import Event
 from projections.read_model import Row
 

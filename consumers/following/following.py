@@ -19,9 +19,19 @@ import psycopg
 import structlog
 from psycopg import Connection
 
-from consumers.chain import Chain
-from consumers.faults import FIRST_RETRY, message_of
-from consumers.followed import Followed, PartitionState
+from consumers.following.chain import Chain
+from consumers.following.faults import FIRST_RETRY, message_of
+from consumers.following.followed import Followed, PartitionState
+from consumers.following.offsets import Offsets
+from consumers.following.reader_database import (
+    FIRST_PAUSE,
+    LONGEST_PAUSE,
+    DatabaseGoneError,
+)
+from consumers.following.reading import read_step
+from consumers.following.step_writing import Apply, OnBad, OnMarks, OnPoison, StepWriting
+from consumers.following.steps import Item, Step, Unreadable
+from consumers.following.watch import Watch
 from consumers.kafka.client import (
     Client,
     Consumer,
@@ -31,16 +41,6 @@ from consumers.kafka.client import (
     Partition,
     UnknownTopicError,
 )
-from consumers.offsets import Offsets
-from consumers.reader_database import (
-    FIRST_PAUSE,
-    LONGEST_PAUSE,
-    DatabaseGoneError,
-)
-from consumers.reading import read_step
-from consumers.step_writing import Apply, OnBad, OnMarks, OnPoison, StepWriting
-from consumers.steps import Item, Step, Unreadable
-from consumers.watch import Watch
 from domain.events import Event, Recorded
 from projections.bulk import collector_paused
 from projections.read_model import Row

@@ -15,8 +15,8 @@ import domain.learners.enrollment
 import domain.learners.user
 import domain.submissions.student_item
 import domain.submissions.team_submission  # noqa: F401 - whoever reads events knows them all
-from consumers import subscriber_database
-from consumers.subscriber_following import Handle
+from consumers.subscriber import database as subscriber_database
+from consumers.subscriber.following import Handle
 from domain.events import Event, Recorded, registered
 from projections.read_model import Row
 

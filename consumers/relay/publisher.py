@@ -17,8 +17,9 @@ from typing import Final, NamedTuple
 import orjson
 
 from consumers.kafka.client import KafkaError, MessageTooLargeError, Partition, Producer, Topic
+from consumers.leased import LeaseLostError
 from consumers.messages import Reached, event_headers, mark, partition_of, place_of, time_text
-from consumers.relay_store import LeaseLostError, RelayStore
+from consumers.relay.store import RelayStore
 from projections.read_model import Row
 
 MOST_MESSAGES: Final = 20_000
@@ -112,7 +113,7 @@ class Publisher:
     # --- sending ----------------------------------------------------------------------------
 
     def send(self, events: Sequence[Row]) -> Iterator[None]:
-        """Send rows of ``relay_log``; stops after each step to let the caller look around.
+        """Send rows of ``relay.log``; stops after each step to let the caller look around.
 
         Raises:
             StuckError: one of them is too large; those before it were sent.

@@ -1,19 +1,4 @@
-"""Subscribe to what happens in gradelog, from another service, with its own PostgreSQL.
-
-    subscriber = Subscriber(
-        kafka="kafka:9092", database="postgresql://…/certificates", name="certificates"
-    )
-
-    @subscriber.on(CoursePassedFirstTime)
-    def issue(db, recorded):
-        db.execute("INSERT INTO certificates …", (recorded.event.user_id, …))
-
-    subscriber.run()
-
-What a handler writes with ``db`` and where the subscriber stands are one transaction: it counts
-once. The handler may be called more often, when a neighbour of the event fails or a connection
-is lost. What fails again and again is parked with its reason; the rest goes on.
-"""
+"""A subscription: its handlers, where it stands, and what it does in ``run``."""
 
 import signal
 import threading
@@ -24,21 +9,19 @@ from typing import Final
 import structlog
 from psycopg import Connection
 
-from consumers import subscriber_database
 from consumers.kafka.client import Client, KafkaError, Partition, Topic
 from consumers.kafka.clients import ClientSettings, client
 from consumers.messages import topic_names
-from consumers.subscriber_following import Handle, ParkingFollowing
-from consumers.subscriber_handlers import HandleEach, Handlers, RecordedEvent
-from consumers.subscriber_parked import Parked
-from consumers.subscriber_retrying import Retrying
-from consumers.subscriber_status import Status, status_of
-from consumers.subscriber_tables import Tables
-from consumers.subscriber_topics import SubscribedTopics, ask, ends_of
+from consumers.subscriber import database as subscriber_database
+from consumers.subscriber.following import Handle, ParkingFollowing
+from consumers.subscriber.handlers import Handlers
+from consumers.subscriber.parked import Parked
+from consumers.subscriber.retrying import Retrying
+from consumers.subscriber.status import Status, status_of
+from consumers.subscriber.tables import Tables
+from consumers.subscriber.topics import SubscribedTopics, ask, ends_of
 from domain.events import Event
 from projections.read_model import Row
-
-__all__ = ["ClientSettings", "HandleEach", "Parked", "RecordedEvent", "Status", "Subscriber"]
 
 logger = structlog.get_logger(__name__)
 

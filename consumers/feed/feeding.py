@@ -11,11 +11,11 @@ import psycopg
 import structlog
 from psycopg import Connection
 
-from consumers import feed_database
-from consumers.feed import Feed, Opened
-from consumers.feed_database import FeedError
-from consumers.feed_topics import PartitionCount
-from consumers.following import BATCH
+from consumers.feed import database as feed_database
+from consumers.feed.database import FeedError
+from consumers.feed.feed import Feed, Opened
+from consumers.feed.topics import PartitionCount
+from consumers.following.following import BATCH
 from consumers.kafka.client import Client
 from projections.read_model import ReadModel, Row
 

@@ -15,14 +15,14 @@ import psycopg
 import structlog
 from psycopg import Connection
 
-from consumers import feed_database
-from consumers.faults import message_of
-from consumers.followed import PartitionState
-from consumers.following import BATCH, Following
+from consumers.feed import database as feed_database
+from consumers.following.faults import message_of
+from consumers.following.followed import PartitionState
+from consumers.following.following import BATCH, Following
+from consumers.following.offsets import Offsets
+from consumers.following.reader_database import DatabaseGoneError
 from consumers.kafka.client import Client, Message, Partition
 from consumers.messages import Reached, place_in_log, topic_names
-from consumers.offsets import Offsets
-from consumers.reader_database import DatabaseGoneError
 from domain.events import Recorded
 from projections.bulk import fetch
 from projections.read_model import ReadModel, Row

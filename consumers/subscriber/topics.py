@@ -16,8 +16,8 @@ from typing import Any, Final
 from psycopg import Connection, sql
 
 from consumers.kafka.client import Client, Partition, Topic, UnknownTopicError
-from consumers.subscriber_database import as_usual
-from consumers.subscriber_tables import Tables
+from consumers.subscriber.database import as_usual
+from consumers.subscriber.tables import Tables
 from projections.read_model import Row
 
 # Before this table was there, rows of partitions were: there are as many at least.

@@ -13,14 +13,14 @@ import psycopg
 import structlog
 from psycopg import Connection
 
-from consumers.faults import message_of
-from consumers.following import Following
+from consumers.following.faults import message_of
+from consumers.following.following import Following
+from consumers.following.steps import Step
+from consumers.following.watch import Watch
 from consumers.kafka.client import Client, Consumer, KafkaError, Partition, Topic
 from consumers.messages import Passed, partition_of
-from consumers.steps import Step
-from consumers.subscriber_tables import Tables
-from consumers.subscriber_topics import PartitionsChangedError, SubscribedTopics, ask, partitions_of
-from consumers.watch import Watch
+from consumers.subscriber.tables import Tables
+from consumers.subscriber.topics import PartitionsChangedError, SubscribedTopics, ask, partitions_of
 from domain.events import Recorded
 from projections.read_model import Row
 

@@ -12,9 +12,9 @@ from uuid import UUID
 
 from psycopg import Connection
 
+from consumers.following.offsets import SCHEMA, TABLE, Offsets
 from consumers.kafka.client import Partition
 from consumers.messages import Reached
-from consumers.offsets import SCHEMA, TABLE, Offsets
 from projections import positions
 from projections.bulk import execute, fetch
 from projections.read_model import ReadModel, Row

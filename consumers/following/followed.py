@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from consumers.chain import Chain
+from consumers.following.chain import Chain
+from consumers.following.offsets import Standing
+from consumers.following.steps import Item
 from consumers.kafka.client import Message
-from consumers.offsets import Standing
-from consumers.steps import Item
 
 
 @dataclass(slots=True)

@@ -1,0 +1,1 @@
+"""Builds read models in another database from the topics of the log."""

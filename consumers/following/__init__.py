@@ -1,0 +1,1 @@
+"""Follows the topics of a log: partitions, their order, offsets and writing in one transaction."""
