@@ -170,7 +170,7 @@ class GradingStatus(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RelayProgress:
-    """How far the log is published to Kafka.
+    """How far the log is published: to its topics, or to the event bus of Open edX.
 
     Attributes:
         position: every event up to here is published.
@@ -188,8 +188,8 @@ class RelayProgress:
 class RelayStatus(Protocol):
     """Tells how far the log is published."""
 
-    async def progress(self) -> RelayProgress | None:
-        """How far the relay is; None if there is none and never was."""
+    async def progress(self) -> Mapping[str, RelayProgress]:
+        """How far ``relay`` and ``event_bus`` are; without those that never were to be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

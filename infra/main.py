@@ -151,7 +151,11 @@ async def open_backend(
     log = PostgresLog(dsn, timeout=settings.append_timeout, queue=settings.log_queue)
     vault = Vault(dsn, master_key=master_key(settings), timeout=settings.append_timeout)
     reads = PostgresReads(dsn, size=settings.pool_size, timeout=settings.read_timeout)
-    relay = PostgresRelayStatus(dsn, configured=settings.kafka_bootstrap_servers is not None)
+    relay = PostgresRelayStatus(
+        dsn,
+        relay=settings.kafka_bootstrap_servers is not None,
+        event_bus=bool(settings.event_bus_topics),
+    )
     webhooks = PostgresWebhooks(
         dsn,
         master_key=master_key(settings),

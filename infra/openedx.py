@@ -45,14 +45,6 @@ SELECT position, stream_id, version, type, data, metadata, event_id, recorded_at
 FROM gradelog.events WHERE stream_id = ANY (%b::uuid[]) AND type = ANY (%b::text[])
 ORDER BY stream_id, version
 """
-PROGRESS: Final = """
-SELECT coalesce(r.position, h.head), greatest(h.head - r.position, 0),
-    CASE WHEN r.expires_at > clock_timestamp() THEN r.holder END, r.error
-FROM gradelog.openedx_relay r, (SELECT coalesce(max(position), 0) AS head FROM gradelog.events) AS h
-WHERE %b OR r.epoch > 0 OR r.error IS NOT NULL
-"""
-"""How far the event bus is written; no row where there is none and never was."""
-
 SHOWN: Final = (UserRegistered, UserProfileChanged, UserActivationChanged)
 
 

@@ -1,7 +1,7 @@
 """The relay in a process: made from the settings, in a thread, and how far it is."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
@@ -22,11 +22,18 @@ half as much as many small ones, and leave time to send."""
 
 # Free once the lease is over: a holder that died has not told.
 PROGRESS: Final = """
-SELECT r.position, greatest(h.head - r.position, 0),
+SELECT r.name, coalesce(r.position, h.head), greatest(h.head - r.position, 0),
     CASE WHEN r.expires_at > clock_timestamp() THEN r.holder END, r.error
-FROM gradelog.relay r, (SELECT coalesce(max(position), 0) AS head FROM gradelog.events) AS h
-WHERE %b OR r.epoch > 0 OR r.error IS NOT NULL
+FROM (
+    SELECT 'relay' AS name, %b AS is_wanted, position, holder, epoch, expires_at, error
+    FROM gradelog.relay
+    UNION ALL
+    SELECT 'event_bus', %b, position, holder, epoch, expires_at, error
+    FROM gradelog.openedx_relay
+) AS r, (SELECT coalesce(max(position), 0) AS head FROM gradelog.events) AS h
+WHERE r.is_wanted OR r.epoch > 0 OR r.error IS NOT NULL
 """
+"""How far each is; without those that are not wanted and never were."""
 
 
 def make_relay(settings: Settings, dsn: str) -> Relay:
@@ -74,27 +81,30 @@ def relaying(settings: Settings, dsn: str) -> Iterator[Relay]:
 class PostgresRelayStatus:
     """``api.backend.RelayStatus`` over the tables of the log."""
 
-    def __init__(self, dsn: str, *, configured: bool = False, timeout: float = 10.0) -> None:
+    def __init__(
+        self, dsn: str, *, relay: bool = False, event_bus: bool = False, timeout: float = 10.0
+    ) -> None:
         """Make it; connects when it is first asked.
 
         Args:
             dsn: connection string of the database of the log.
-            configured: there shall be a relay, even if none ever ran.
+            relay: there shall be one, even if none ever ran.
+            event_bus: it shall be written, even if it never was.
             timeout: seconds after which a question is given up.
         """
         self._session = Session(dsn, statement_timeout=timeout, application_name="gradelog api")
-        self._configured = configured
+        self._wanted = (relay, event_bus)
         self._timeout = timeout
 
     async def close(self) -> None:
         """Close the connection."""
         await self._session.close()
 
-    async def progress(self) -> RelayProgress | None:
-        """How far the relay is; None if there is none and never was."""
+    async def progress(self) -> Mapping[str, RelayProgress]:
+        """How far ``relay`` and ``event_bus`` are; without those that never were to be."""
 
         async def ask(db: AsyncConnection[Row]) -> list[Row]:
-            return await fetch_all(db, PROGRESS, (self._configured,))
+            return await fetch_all(db, PROGRESS, self._wanted)
 
         rows = await self._session.run(ask, within=self._timeout)
-        return RelayProgress(*rows[0]) if rows else None
+        return {name: RelayProgress(*rest) for name, *rest in rows}

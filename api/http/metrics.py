@@ -63,7 +63,7 @@ class Metrics:
         appender: object,
         read_models: Mapping[str, ReadModelStatus] | None,
         grading: GradingProgress | None,
-        relay: RelayProgress | None,
+        relays: Mapping[str, RelayProgress],
         webhooks: WebhookFigures | None = None,
     ) -> bytes:
         """All figures as text.
@@ -72,11 +72,12 @@ class Metrics:
             appender: a dataclass of what the appender did, if it tells.
             read_models: where each stands; None when the database is away.
             grading: how far it is; None when the database is away.
-            relay: how far it is; None when the database is away, or there is no relay.
+            relays: how far ``relay`` and ``event_bus`` are; without those that are not there,
+                and none when the database is away.
             webhooks: how they are; None when the database is away.
         """
         moment = CollectorRegistry()
-        moment.register(_Moment(self._worker, appender, read_models, grading, relay, webhooks))
+        moment.register(_Moment(self._worker, appender, read_models, grading, relays, webhooks))
         return generate_latest(self._registry) + generate_latest(moment)
 
 
@@ -89,14 +90,14 @@ class _Moment(Collector):
         appender: object,
         read_models: Mapping[str, ReadModelStatus] | None,
         grading: GradingProgress | None,
-        relay: RelayProgress | None,
+        relays: Mapping[str, RelayProgress],
         webhooks: WebhookFigures | None,
     ) -> None:
         self._worker = worker
         self._appender = appender
         self._read_models = read_models
         self._grading = grading
-        self._relay = relay
+        self._relays = relays
         self._webhooks = webhooks
 
     def collect(self) -> Iterable[Metric]:
@@ -106,8 +107,8 @@ class _Moment(Collector):
         yield from self._of_read_models(self._read_models or {})
         if self._grading is not None:
             yield from _of_grading(self._grading)
-        if self._relay is not None:
-            yield from _of_relay(self._relay)
+        for name, relay in self._relays.items():
+            yield from _of_relay(name, *_RELAYS[name], relay)
         if self._webhooks is not None:
             yield from webhooks_metrics.metrics_of(self._webhooks)
 
@@ -158,20 +159,26 @@ def _of_grading(grading: GradingProgress) -> Iterator[Metric]:
     )
 
 
-def _of_relay(relay: RelayProgress) -> Iterator[Metric]:
+_RELAYS: Final = {
+    "relay": ("Kafka", "a relay works"),
+    "event_bus": ("the event bus of Open edX", "somebody writes to it"),
+}
+
+
+def _of_relay(name: str, where: str, works: str, relay: RelayProgress) -> Iterator[Metric]:
     yield GaugeMetricFamily(
-        "gradelog_relay_position",
-        "Log position up to which events are published to Kafka.",
+        f"gradelog_{name}_position",
+        f"Log position up to which events are published to {where}.",
         relay.position,
     )
     yield GaugeMetricFamily(
-        "gradelog_relay_lag", "Events that are not published to Kafka yet.", relay.lag
+        f"gradelog_{name}_lag", f"Events that are not published to {where} yet.", relay.lag
     )
     yield GaugeMetricFamily(
-        "gradelog_relay_working", "Whether a relay works.", float(relay.holder is not None)
+        f"gradelog_{name}_working", f"Whether {works}.", float(relay.holder is not None)
     )
     yield GaugeMetricFamily(
-        "gradelog_relay_failing",
-        "Whether something keeps the relay from publishing.",
+        f"gradelog_{name}_failing",
+        f"Whether something keeps events from being published to {where}.",
         float(relay.error is not None),
     )

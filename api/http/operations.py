@@ -55,9 +55,8 @@ async def ready(call: Call) -> Response:
     feed = None if statuses is None else await _feed(call)
     if feed:
         document["feed"] = {name: dataclasses.asdict(one) for name, one in feed.items()}
-    relay = None if statuses is None else await _relay(call)
-    if relay is not None:
-        document["relay"] = dataclasses.asdict(relay)
+    relays = {} if statuses is None else await _relays(call)
+    document |= {name: dataclasses.asdict(one) for name, one in relays.items()}
     # Nor on where events are delivered.
     webhooks = None if statuses is None else await _webhooks(call)
     if webhooks is not None and any(webhooks.states.values()):
@@ -80,7 +79,7 @@ async def metrics(call: Call) -> Response:
         appender=getattr(call.backend.events, "figures", None),
         read_models=read_models,
         grading=await _grading(call) if there else None,
-        relay=await _relay(call) if there else None,
+        relays=await _relays(call) if there else {},
         webhooks=await _webhooks(call) if there else None,
     )
     figures += events_metrics.exposition(call.app.state.live.figures)
@@ -128,12 +127,12 @@ async def _feed(call: Call) -> Mapping[str, FeedProgress] | None:
         return None
 
 
-async def _relay(call: Call) -> RelayProgress | None:
+async def _relays(call: Call) -> Mapping[str, RelayProgress]:
     try:
         async with asyncio.timeout(PATIENCE):
             return await call.backend.relay.progress()
     except (UnavailableError, TimeoutError):
-        return None
+        return {}
 
 
 async def _inbound(call: Call) -> Sequence[InboundTopic] | None:

@@ -319,5 +319,6 @@ class Readiness(Closed):
     read_models: dict[str, ReadModelState]
     feed: dict[str, FeedState] | None = None
     relay: RelayState | None = None
+    event_bus: RelayState | None = None
     webhooks: WebhooksState | None = None
     inbound: InboundState | None = None

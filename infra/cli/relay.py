@@ -60,7 +60,6 @@ def relay(
 @app.command()
 def status(*, as_json: Json = False) -> None:
     """Show how far the log is published, and what keeps it from being."""
-    from infra import openedx
     from infra.logging import configure
     from infra.main import database, refuse_copy
     from infra.relay import PROGRESS, connect
@@ -73,16 +72,14 @@ def status(*, as_json: Json = False) -> None:
         dsn = stack.enter_context(database(settings))
         refuse_copy(dsn)
         db = stack.enter_context(connect(dsn))
-        row = db.execute(PROGRESS, (True,)).fetchall()[0]
-        bus = db.execute(openedx.PROGRESS, (bool(settings.event_bus_topics),)).fetchall()
-    found: dict[str, Any] = dict(zip(names, row, strict=True))
-    if bus:
-        found["event_bus"] = dict(zip(names, bus[0], strict=True))
+        rows = db.execute(PROGRESS, (True, bool(settings.event_bus_topics))).fetchall()
+    told = {name: dict(zip(names, rest, strict=True)) for name, *rest in rows}
+    found: dict[str, Any] = told.pop("relay") | told
     if as_json:
         print_json(found)
         return
     print_pairs("the relay to Kafka", _for_people(found))
-    if bus:
+    if "event_bus" in found:
         print_pairs("the event bus of Open edX", _for_people(found["event_bus"]))
 
 

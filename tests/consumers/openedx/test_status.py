@@ -1,11 +1,12 @@
 """How far the event bus is written, told to an operator."""
 
+import json
 from pathlib import Path
 
 import psycopg
 
 from consumers.openedx.signals import PASSING_STATUS
-from tests.infra.cli.support import Cli
+from tests.infra.cli.support import Cli, figure, get
 
 
 def test_it_is_told_where_there_is_one_and_what_is_wrong(dsn: str, tmp_path: Path) -> None:
@@ -24,3 +25,20 @@ def test_it_is_told_where_there_is_one_and_what_is_wrong(dsn: str, tmp_path: Pat
     told = bus.run("relay", "status").out
     assert "the event bus of Open edX" in told
     assert "there is no topic grades" in told
+
+
+def test_readiness_and_figures_speak_of_it(dsn: str, tmp_path: Path) -> None:
+    cli = Cli(tmp_path, DATABASE_URL=dsn)
+    with cli.start("serve", "--port", "0") as server:
+        address = server.address()
+        assert "event_bus" not in json.loads(get(address, "/health/ready"))
+        assert "gradelog_event_bus" not in get(address, "/metrics")
+        with psycopg.connect(dsn) as db:
+            db.execute(
+                "UPDATE gradelog.openedx_relay SET epoch = 1, position = 0, error = 'no topic'"
+            )
+        state = json.loads(get(address, "/health/ready"))["event_bus"]
+        assert state == {"position": 0, "lag": 0, "holder": None, "error": "no topic"}
+        assert figure(address, "gradelog_event_bus_failing") == 1
+        assert figure(address, "gradelog_event_bus_working") == 0
+        assert figure(address, "gradelog_event_bus_lag") == 0

@@ -3,8 +3,6 @@
 import json
 import signal
 from pathlib import Path
-from typing import Any
-from urllib.request import urlopen
 
 import psycopg
 import pytest
@@ -12,7 +10,7 @@ import pytest
 from consumers.kafka.client import Client
 from tests.consumers.relay.filling import execute, scores, store
 from tests.consumers.relay.reading import check_against_log, read_topics, wait_until_published
-from tests.infra.cli.support import Cli, eventually, is_running
+from tests.infra.cli.support import Cli, eventually, figure, get, is_running
 
 
 @pytest.fixture
@@ -24,18 +22,6 @@ def cli(tmp_path: Path, dsn: str) -> Cli:
 @pytest.fixture
 def with_kafka(cli: Cli, kafka: str, topic_prefix: str) -> Cli:
     return cli.but(KAFKA_BOOTSTRAP_SERVERS=kafka, GRADELOG_KAFKA_TOPIC_PREFIX=topic_prefix)
-
-
-def get(address: str, path: str) -> Any:
-    with urlopen(address + path, timeout=30) as answer:
-        return answer.read().decode()
-
-
-def figure(address: str, name: str) -> float:
-    for line in get(address, "/metrics").splitlines():
-        if line.startswith(f"{name} "):
-            return float(line.split()[1])
-    raise AssertionError(f"no {name}")
 
 
 def test_without_kafka_the_command_says_what_is_missing(cli: Cli) -> None:

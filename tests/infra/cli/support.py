@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
+from urllib.request import urlopen
 
 T = TypeVar("T")
 
@@ -29,6 +30,20 @@ def eventually(ask: Callable[[], T], *, within: float = PATIENCE) -> T:
         assert time.monotonic() < deadline, "it never came true"
         pause.wait(0.02)
     return answer
+
+
+def get(address: str, path: str) -> str:
+    """The body of an answer."""
+    with urlopen(address + path, timeout=30) as answer:
+        return answer.read().decode()
+
+
+def figure(address: str, name: str) -> float:
+    """A figure of a running server."""
+    for line in get(address, "/metrics").splitlines():
+        if line.startswith(f"{name} "):
+            return float(line.split()[1])
+    raise AssertionError(f"no {name}")
 
 
 def is_running(pid: int) -> bool:
