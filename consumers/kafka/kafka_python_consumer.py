@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ from consumers.kafka.client import (
 from consumers.kafka.kafka_python_connecting import Connections
 from consumers.kafka.kafka_python_repairs import fetch_ahead, let_go_of_what_failed, repair
 from consumers.kafka.kafka_python_settings import common, readable
+from consumers.kafka.kafka_python_unpacking import of_records, unpack_in_one_pass
 from consumers.kafka.settings import (
     HEARTBEAT,
     LARGEST_MESSAGE,
@@ -235,6 +236,7 @@ class KafkaPythonConsumer:
                 with _translated():
                     consumer = KafkaConsumer(**_config(self._settings, self._group, net))
                     let_go_of_what_failed(consumer)
+                    unpack_in_one_pass(consumer)
                     self._begin(consumer)
         except BaseException:
             self._net = None
@@ -361,9 +363,8 @@ def _config(
     }
 
 
-def _messages(partition: Partition, records: Sequence[Any]) -> Iterator[Message]:
-    for _, _, _, offset, timestamp, _, key, value, headers, *_ in records:
-        yield Message(partition, offset, key, value, headers, timestamp)
+def _messages(partition: Partition, records: Sequence[Any]) -> Iterable[Message]:
+    return records if type(records[0]) is Message else of_records(partition, records)
 
 
 def _seek(consumer: KafkaConsumer, partition: Partition, offset: int | None) -> None:

@@ -174,8 +174,8 @@ def test_a_broker_that_does_not_start_or_stop(
     pid = broker.pid
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
-    status = broker.status()
-    assert (status.running, status.ready) == (True, False)
+    eventually(lambda: not broker.status().ready)  # its threads do not stop all at once
+    assert broker.status().running
     monkeypatch.setattr("infra.kafka.broker.STOP_LIMIT", 1.0)
     assert broker.stop()  # it cannot end in good order
     assert not is_running(pid)
