@@ -2,7 +2,7 @@
 
 The functions of ``api.submissions`` and ``api.team_submissions`` are plain functions, as
 callers of the peer expect them. They work on the one installation that the program has
-opened (``infra.main.in_process``), and write down on whose behalf the program acts
+opened (``infra.in_process.in_process``), and write down on whose behalf the program acts
 (``acting_as``).
 """
 
@@ -75,7 +75,7 @@ def installation() -> Installation:
         NotOpenError: it has not.
     """
     if _installation is None:
-        raise NotOpenError("open gradelog first: with infra.main.in_process(): …")
+        raise NotOpenError("open gradelog first: with infra.in_process.in_process(): …")
     return _installation
 
 

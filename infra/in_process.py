@@ -19,12 +19,12 @@ from domain.errors import UnavailableError
 from domain.events import Recorded
 from domain.submissions.application import Submissions
 from domain.submissions.student_item import student_item_stream
+from infra.database import database, now, prepare, refuse_copy
 from infra.engine import Engine
 from infra.grading import grading
 from infra.log.postgres_log import PostgresLog
 from infra.log.reader import PostgresLogReader, connect
 from infra.logging import hand_over
-from infra.main import database, now, prepare, refuse_copy
 from infra.reads import SyncReads
 from infra.settings import Settings, master_key
 from infra.vault import Vault

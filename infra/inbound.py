@@ -19,11 +19,11 @@ from domain.errors import UnavailableError
 from domain.grades.application import Grades
 from domain.learners.application import Learners
 from domain.submissions.application import Submissions
+from infra.database import database, now
 from infra.engine import Engine
 from infra.kafka.client import kafka_client
 from infra.log.postgres_log import PostgresLog
 from infra.logging import configure
-from infra.main import database, now
 from infra.openedx import make_registry, openedx_inlets
 from infra.postgres import Session
 from infra.reads import PostgresReads

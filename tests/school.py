@@ -13,10 +13,11 @@ from domain.grades.application import GRADEBOOK, OverrideRequest
 from domain.grades.policy import read_policy
 from domain.grades.regrading import CourseVersion
 from domain.grades.structure import Viewer, read_structure
+from infra.database import prepare
 from infra.engine import Engine
 from infra.in_process import projecting
 from infra.log.postgres_log import PostgresLog
-from infra.main import backend, prepare
+from infra.main import backend
 from infra.reads import PostgresReads
 from infra.vault import Vault
 from projections.gradebook import queries

@@ -68,7 +68,7 @@ def migrate(*, as_json: Json = False) -> None:
 
 def stats(*, as_json: Json = False) -> None:
     """Count what is in the log and how much room it takes."""
-    from infra.main import database
+    from infra.database import database
     from infra.settings import read_settings
 
     with database(read_settings()) as dsn:

@@ -68,10 +68,10 @@ def demo(
             listener = stack.enter_context(listening(settings, host, port, next_free=True))
             secret = jwt_secret(settings)
 
+        from infra.database import database, refuse_copy
         from infra.demo.asking import ask
         from infra.demo.work import plan, showcase
         from infra.logging import configure
-        from infra.main import database, refuse_copy
 
         configure(settings, role="api", quiet=True)
         dsn = stack.enter_context(database(settings))

@@ -121,7 +121,7 @@ def _export(db: "Connection[Row]", first: int, last: int, file: BinaryIO, advanc
 def _connected() -> Iterator["Connection[Row]"]:
     import psycopg
 
-    from infra.main import database, refuse_copy
+    from infra.database import database, refuse_copy
     from infra.postgres import options, parameters
     from infra.settings import read_settings
 

@@ -27,9 +27,9 @@ def grades() -> None:
 def recalculation(course: Course = None, *, as_json: Json = False) -> None:
     """Show how far courses are graded anew after their policy or outline changed."""
     from api.backend import Recalculation
+    from infra.database import database, refuse_copy
     from infra.log.reader import connect
     from infra.logging import configure
-    from infra.main import database, refuse_copy
     from infra.settings import read_settings
 
     settings = read_settings()

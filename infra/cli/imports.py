@@ -64,9 +64,9 @@ def oulad(
     """
     from infra.cli.catching_up import wait_for_grades, wait_for_read_models
     from infra.cli.serving import projector
+    from infra.database import database, refuse_copy
     from infra.imports.oulad import Dataset
     from infra.logging import configure
-    from infra.main import database, refuse_copy
     from infra.settings import read_settings
 
     settings = read_settings()
@@ -112,9 +112,9 @@ def oulad_part(
 ) -> None:
     """Import the rows of some of the students, for ``import oulad``."""
     from infra.cli.processes import follow_parent
+    from infra.database import database
     from infra.imports.oulad import Dataset
     from infra.logging import configure
-    from infra.main import database
     from infra.settings import read_settings
 
     follow_parent(lifeline)
@@ -129,8 +129,8 @@ def oulad_part(
 
 def _published(settings: "Settings", dsn: str, dataset: "Dataset") -> "Report":
     from domain.courses.application import Courses
+    from infra.database import now
     from infra.imports.oulad_import import import_courses
-    from infra.main import now
 
     return _carried_out(settings, dsn, lambda log, _: import_courses(dataset, Courses(log, now)))
 
@@ -141,8 +141,8 @@ def _imported(
     from domain.learners.application import Learners
     from domain.submissions.application import Submissions
     from infra.cli.processes import collect_seldom
+    from infra.database import now
     from infra.imports.oulad_import import import_part
-    from infra.main import now
 
     def all_of_it(log: "PostgresLog", vault: "Vault") -> "Awaitable[Report]":
         learners, submissions = Learners(log, now, vault), Submissions(log, now, vault)

@@ -24,9 +24,9 @@ def inbound(
         return
     from consumers.kafka.client import KafkaError
     from infra.cli.processes import collect_seldom, follow_parent, on_signals
+    from infra.database import database, refuse_copy
     from infra.inbound import inbound as member
     from infra.logging import configure
-    from infra.main import database, refuse_copy
     from infra.settings import read_settings
 
     stop = threading.Event()

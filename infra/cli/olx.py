@@ -30,8 +30,8 @@ def olx(
     The same archive again changes nothing. Parts that cannot be read are named.
     """
     from api.olx import read_course
+    from infra.database import database, refuse_copy
     from infra.logging import configure
-    from infra.main import database, refuse_copy
     from infra.settings import read_settings
 
     settings = read_settings()
@@ -61,8 +61,8 @@ def _published(settings: "Settings", dsn: str, course: "ImportedCourse") -> "Don
 
     from domain.courses.application import Courses
     from domain.events import Provenance
+    from infra.database import now
     from infra.log.postgres_log import PostgresLog
-    from infra.main import now
 
     async def run() -> "Done[Published]":
         log = PostgresLog(dsn, timeout=settings.append_timeout, queue=settings.log_queue)

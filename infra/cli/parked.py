@@ -135,9 +135,9 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """Try parked messages again, the oldest first. What is carried out is parked no more."""
+    from infra.database import database, refuse_copy
     from infra.inbound import workshop
     from infra.logging import configure
-    from infra.main import database, refuse_copy
     from infra.settings import read_settings
 
     selection = _selection(ids, topic, reason, everything=everything)

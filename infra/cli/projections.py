@@ -158,8 +158,8 @@ def rebuild(name: Name, *, as_json: Json = False) -> None:
     """Fold the whole log into new tables; the old ones serve until the new ones are complete."""
     import time
 
+    from infra.database import is_copy
     from infra.log.reader import PostgresLogReader, connect
-    from infra.main import is_copy
     from infra.settings import master_key, read_settings
     from infra.vault import Vault
     from projections.rebuild import rebuild as build
@@ -257,8 +257,8 @@ def _connected() -> "Iterator[Connection[tuple[Any, ...]]]":
 
 @contextmanager
 def _database() -> "Iterator[str]":
+    from infra.database import database
     from infra.logging import configure
-    from infra.main import database
     from infra.settings import read_settings
 
     settings = read_settings()

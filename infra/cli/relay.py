@@ -24,8 +24,8 @@ def relay(
         return
     from consumers.kafka.client import KafkaError
     from infra.cli.processes import collect_seldom, follow_parent, on_signals
+    from infra.database import database, refuse_copy
     from infra.logging import configure
-    from infra.main import database, refuse_copy
     from infra.openedx import openedx_relaying
     from infra.relay import make_relay
     from infra.settings import read_settings
@@ -60,8 +60,8 @@ def relay(
 @app.command()
 def status(*, as_json: Json = False) -> None:
     """Show how far the log is published, and what keeps it from being."""
+    from infra.database import database, refuse_copy
     from infra.logging import configure
-    from infra.main import database, refuse_copy
     from infra.relay import PROGRESS, connect
     from infra.settings import read_settings
 

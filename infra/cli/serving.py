@@ -36,7 +36,7 @@ def add_to(app: typer.Typer) -> None:
 
 def serve(*, host: Host = None, port: Port = None, as_json: Json = False) -> None:
     """Serve the API, with a projector beside it, and what belongs to Kafka if there is any."""
-    from infra.main import refuse_copy
+    from infra.database import refuse_copy
 
     with _prepared(host, port) as (settings, listener, dsn):
         refuse_copy(dsn)
@@ -67,10 +67,10 @@ def api(
 def project(*, lifeline: Lifeline = None, as_json: Json = False) -> None:
     """Keep read models up to date, grades recorded, webhooks delivered. Several may run."""
     from infra.cli.processes import follow_parent, on_signals
+    from infra.database import database, refuse_copy
     from infra.grading import grading
     from infra.log.reader import PostgresLogReader, connect
     from infra.logging import configure
-    from infra.main import database, refuse_copy
     from infra.settings import master_key, read_settings
     from infra.vault import Vault
     from infra.webhooks.running import delivering
@@ -104,8 +104,8 @@ def worker(
     import socket
 
     from infra.cli.processes import follow_parent
+    from infra.database import database
     from infra.logging import configure
-    from infra.main import database
     from infra.settings import read_settings
 
     follow_parent(lifeline)
@@ -236,8 +236,8 @@ def _prepared(
         jwt_secret(settings)
         master_key(settings)
 
+        from infra.database import database
         from infra.logging import configure
-        from infra.main import database
 
         configure(settings, role="api")
         with database(settings) as dsn:

@@ -62,7 +62,7 @@ def add(
 ) -> None:
     """Register a user, or change one. Without a password nobody can sign in by this name."""
     from domain.learners.application import Learners
-    from infra.main import now
+    from infra.database import now
     from infra.passwords import check_password
 
     given = _read_password() if password_stdin else None
@@ -101,7 +101,7 @@ def add(
 @app.command()
 def password(username: Username, *, password_stdin: FromStdin = False) -> None:
     """Set a user's password, and sign the user out everywhere."""
-    from infra.main import now
+    from infra.database import now
     from infra.passwords import check_password
 
     given = _read_password() if password_stdin else _ask_password()
@@ -162,7 +162,7 @@ def list_users(*, as_json: Json = False) -> None:
 @app.command()
 def sessions(username: Username, *, as_json: Json = False) -> None:
     """Print the browsers that a user is signed in with."""
-    from infra.main import now
+    from infra.database import now
 
     async def work(opened: Opened) -> list[dict[str, object]]:
         user_id = await _number_of(opened, username)
@@ -214,8 +214,8 @@ def _run(work: Callable[[Opened], Awaitable[T]]) -> T:
     """Do the work of one command on the database of the settings."""
     import uvloop
 
+    from infra.database import database, refuse_copy
     from infra.logging import configure
-    from infra.main import database, refuse_copy
     from infra.settings import read_settings
 
     settings = read_settings()

@@ -168,8 +168,8 @@ def deliver(
 ) -> None:
     """Deliver in a process of its own. Several may run, and beside projectors that deliver."""
     from infra.cli.processes import follow_parent
+    from infra.database import database, refuse_copy
     from infra.logging import configure
-    from infra.main import database, refuse_copy
     from infra.settings import read_settings
     from infra.webhooks.running import deliver as run
 
@@ -222,8 +222,8 @@ def _plain(webhook: "Webhook", lag: int | None) -> dict[str, Any]:
 def _carry_out(work: "Callable[[PostgresWebhooks], Awaitable[T]]") -> T:
     """Work on the webhooks of the database that the settings name."""
     from api.webhooks import WebhookTargetError
+    from infra.database import database, refuse_copy
     from infra.logging import configure
-    from infra.main import database, refuse_copy
     from infra.settings import master_key, read_settings
     from infra.webhooks.running import policy_of
     from infra.webhooks.store import PostgresWebhooks

@@ -38,7 +38,7 @@ from domain.submissions.student_item import (
     SubmissionCreated,
     student_item_stream,
 )
-from infra.main import now
+from infra.database import now
 from infra.vault import Vault
 from tests.school import a_course, key
 

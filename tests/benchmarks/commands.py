@@ -14,9 +14,9 @@ import uvloop
 
 from api import submissions
 from domain.submissions.application import Submissions
+from infra.database import now
 from infra.in_process import in_process
 from infra.log.postgres_log import PostgresLog
-from infra.main import now
 from infra.settings import Settings as AppSettings
 from infra.vault import Vault
 from tests.benchmarks.appending import in_threads

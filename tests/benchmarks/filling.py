@@ -6,8 +6,8 @@ from collections.abc import Iterable
 import uvloop
 
 from domain.submissions.application import Submissions
+from infra.database import now
 from infra.log.postgres_log import PostgresLog
-from infra.main import now
 from infra.vault import Vault
 
 ANSWER = {"parts": [{"text": "An answer of some length. " * 6}]}

@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from infra.main import prepare
+from infra.database import prepare
 
 _numbers = itertools.count()
 

@@ -24,11 +24,11 @@ from consumers.kafka.settings import BATCH, LARGEST_MESSAGE
 from consumers.messages import REACHED, topic_names
 from consumers.relay.relay import MARK_EVERY
 from domain.submissions.application import Submissions
+from infra.database import now
 from infra.feed import make_feeding
 from infra.kafka.broker import EmbeddedKafka
 from infra.log.postgres_log import PostgresLog
 from infra.log.reader import PostgresLogReader, connect
-from infra.main import now
 from infra.relay import LINGER, make_relay
 from infra.settings import Settings as Installation
 from infra.settings import read_settings

@@ -18,8 +18,8 @@ import psycopg
 from rich.console import Console
 from rich.table import Table
 
+from infra.database import database
 from infra.logging import hand_over
-from infra.main import database
 from infra.settings import read_settings
 from tests.benchmarks import (
     appending,

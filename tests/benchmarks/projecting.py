@@ -10,10 +10,10 @@ import psycopg
 import uvloop
 
 from domain.submissions.application import Submissions
+from infra.database import now
 from infra.in_process import projecting
 from infra.log.postgres_log import PostgresLog
 from infra.log.reader import PostgresLogReader, connect
-from infra.main import now
 from infra.reads import PostgresReads
 from infra.vault import Vault
 from projections import submissions as queries

@@ -11,12 +11,12 @@ import uvloop
 
 from domain.courses.application import Courses
 from domain.events import Event
+from infra.database import now
 from infra.grading import grading
 from infra.log.appender import EncodedEvent, new_event_id
 from infra.log.codec import encode_event
 from infra.log.postgres_log import PostgresLog
 from infra.log.reader import PostgresLogReader, connect
-from infra.main import now
 from infra.vault import Vault
 from projections.gradebook import Gradebook
 from projections.runner import Runner

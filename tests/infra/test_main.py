@@ -9,8 +9,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from infra.database import kept_running
 from infra.embedded import EmbeddedPostgres
-from infra.main import kept_running
 
 
 @pytest.fixture

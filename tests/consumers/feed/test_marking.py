@@ -14,8 +14,8 @@ from consumers.feed.database import FeedError
 from consumers.following.offsets import Offsets, Standing
 from consumers.kafka.client import Partition
 from consumers.messages import Reached
+from infra.database import prepare
 from infra.log.reader import connect
-from infra.main import prepare
 from infra.reads import SyncReads
 from projections import positions
 from projections.positions import ReadModelError

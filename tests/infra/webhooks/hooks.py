@@ -9,9 +9,9 @@ from typing import Any, Self, TypeVar
 
 from api.webhooks import Attempt, NewWebhook, Webhook, WithSecret
 from domain.submissions.application import Submissions
+from infra.database import now
 from infra.engine import Engine
 from infra.log.postgres_log import PostgresLog
-from infra.main import now
 from infra.vault import Vault
 from infra.webhooks.deliverer import Backoff, Deliverer
 from infra.webhooks.sending import Sender
