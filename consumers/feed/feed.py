@@ -89,7 +89,7 @@ class Feed:
         self._told: dict[Partition, int] | None = None
         self._told_errors: dict[Partition, str | None] = {}
         self._told_caught_up: frozenset[Partition] = frozenset()
-        self._told_trouble: str | None = None
+        self._shown: tuple[str | None, int] = (None, 0)
         self._show_at = 0.0
         self.following = Following(
             client,
@@ -172,9 +172,10 @@ class Feed:
         self._show(db, list(states.values()))
 
     def _show(self, db: Connection[Row], states: Sequence[PartitionState]) -> None:
-        """Give a sign of life from time to time, and at once when it is of trouble."""
+        """Give a sign of life from time to time, and at once when there is something to tell."""
         trouble = self.trouble
-        if trouble == self._told_trouble and time.monotonic() < self._show_at:
+        told = trouble, len(states)
+        if told == self._shown and time.monotonic() < self._show_at:
             return
         lags = [state.lag for state in states]
         feed_database.tell_member(
@@ -185,7 +186,7 @@ class Feed:
             messages_left=None if None in lags else sum(filter(None, lags)),
             trouble=trouble,
         )
-        self._told_trouble, self._show_at = trouble, time.monotonic() + SHOW_EVERY
+        self._shown, self._show_at = told, time.monotonic() + SHOW_EVERY
 
     @property
     def trouble(self) -> str | None:
