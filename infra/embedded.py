@@ -247,7 +247,8 @@ class EmbeddedPostgres:
         postmaster = self._postmaster()
         if postmaster is not None:
             os.kill(postmaster.pid, signal.SIGKILL)
-            self._wait(lambda: self._postmaster() is None, "die")
+            # Of this one: whoever keeps the server running may have started another by then.
+            self._wait(lambda: not serves(postmaster.pid, str(self._data)), "die")
 
     def discard(self) -> None:
         """Leave a server that was started, and delete its data: for homes that were temporary.

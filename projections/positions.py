@@ -60,7 +60,7 @@ RETURNING set_config('search_path', schema, true)
 _FAIL: Final = """
 UPDATE gradelog.read_models SET state = CASE state WHEN 'building' THEN state ELSE 'failed' END,
     error = %b, failed_at_position = %b::bigint, updated_at = now()
-WHERE schema = %b
+WHERE schema = %b AND position = %b::bigint
 """
 _RETRY: Final = """
 UPDATE gradelog.read_models SET state = CASE state WHEN 'failed' THEN 'serving' ELSE state END,
@@ -188,8 +188,11 @@ def serve(db: Connection[Row], schema: str, position: int) -> None:
 
 
 def mark_failed(db: Connection[Row], schema: str, position: int, error: str) -> None:
-    """Note that the event at a position could not be folded."""
-    execute(db, _FAIL, error, position, schema)
+    """Note that the event at a position could not be folded.
+
+    Nothing is noted when somebody else has folded it meanwhile, as a rebuild does.
+    """
+    execute(db, _FAIL, error, position, schema, position - 1)
 
 
 def retry(db: Connection[Row], schema: str) -> bool:

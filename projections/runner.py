@@ -100,7 +100,8 @@ class Runner:
     @property
     def active(self) -> dict[str, int]:
         """The position of each read model, by schema, that this runner keeps up to date."""
-        return {schema: follower.position for schema, follower in self._followers.items()}
+        # Other threads ask, and read models are taken over meanwhile.
+        return {schema: follower.position for schema, follower in list(self._followers.items())}
 
     def run(self, stop: threading.Event) -> None:
         """Follow the log until ``stop`` is set, whatever happens to the database."""

@@ -67,6 +67,12 @@ def schemas(db: Connection[Any]) -> set[str]:
     return {name for (name,) in found}
 
 
+def standing(db: Connection[Any]) -> positions.Standing:
+    found = positions.standing(db, "submissions_v1")
+    assert found is not None
+    return found
+
+
 SERVING = {model.schema() for model in READ_MODELS}
 
 
@@ -284,15 +290,14 @@ def test_a_failed_read_model_serves_again_when_it_is_rebuilt(
         assert all(one.position != 4 for one in events)
         whole(self, db, events)
 
-    fill(db, range(1, 4))
+    fill(db, range(1, 5))
+    monkeypatch.setattr(Submissions, "fold", cannot_read_the_second)
     with running(dsn, [Submissions]):
-        monkeypatch.setattr(Submissions, "fold", cannot_read_the_second)
-        fill(db, range(4, 5))
-    with running(dsn, [Submissions]) as runner:
-        wait_until(lambda: runner.active)
+        wait_until(lambda: standing(db).state == "failed")
+        assert standing(db).position == 3
         monkeypatch.setattr(Submissions, "fold", whole)
         rebuilt(dsn)
-        assert positions.standing(db, "submissions_v1") == positions.Standing(12, "serving", None)
+        assert standing(db) == positions.Standing(12, "serving", None)
         fill(db, range(5, 6))
         wait_until(lambda: position(db, Submissions) == 15)
     assert len(rows(db, "submissions_v1")["submissions"]) == 5
