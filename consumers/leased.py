@@ -8,7 +8,7 @@ back would keep everybody waiting for the dead.
 """
 
 import time
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, LiteralString
 
 from psycopg import Connection
 
@@ -64,14 +64,14 @@ class LeasedPosition:
         lease_ends: by this process's monotonic clock; the database waits longer, never shorter.
     """
 
-    TABLE: ClassVar[str]
+    TABLE: ClassVar[LiteralString]
     """Of the schema ``gradelog``, with columns holder, epoch, position, expires_at, updated_at
     and error, and one row."""
 
-    BEGIN: ClassVar[str] = "position"
+    BEGIN: ClassVar[LiteralString] = "position"
     """SQL: where the next holder goes on."""
 
-    ALSO: ClassVar[str] = ""
+    ALSO: ClassVar[LiteralString] = ""
     """SQL: further parts of the statement that saves, each after a comma; ``mine`` is empty if
     the lease is not ours."""
 
@@ -144,5 +144,5 @@ class LeasedPosition:
         if not self._db.execute(self._sql(_LOCK_MINE), (self._epoch, self._holder)).rowcount:
             raise LeaseLostError("another process has taken over")
 
-    def _sql(self, text: str) -> str:
+    def _sql(self, text: LiteralString) -> LiteralString:
         return text.format(table=self.TABLE, free=_FREE, begin=self.BEGIN, also=self.ALSO)

@@ -24,7 +24,7 @@ from infra.reads import PostgresReads
 from infra.relay import PostgresRelayStatus
 from infra.replica import CopiedGrading, NoLog, NoPages, NoPasswords, NoWebhooks, OpeningVault
 from infra.sessions import PostgresSessions
-from infra.settings import Settings, master_key
+from infra.settings import Settings, master_key, writes_event_bus
 from infra.tailing import PostgresEventPages
 from infra.vault import Vault
 from infra.webhooks.running import policy_of
@@ -61,7 +61,7 @@ async def open_backend(
     relay = PostgresRelayStatus(
         dsn,
         relay=settings.kafka_bootstrap_servers is not None,
-        event_bus=bool(settings.event_bus_topics),
+        event_bus=writes_event_bus(settings),
     )
     webhooks = PostgresWebhooks(
         dsn,

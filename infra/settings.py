@@ -78,13 +78,18 @@ COOKIE_NAME: Final = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$"
 TOPIC_PREFIX: Final = r"^[A-Za-z0-9._-]{1,200}$"
 """What Kafka takes in names of topics, and room for the rest of the name."""
 
-EVENT_BUS_TYPES: Final = tuple(
+EVENT_BUS_WRITTEN: Final = tuple(
     f"org.openedx.learning.{name}.v1"
     for name in (
         "course.persistent_grade_summary.changed",
         "course.passing.status.updated",
         "external_grader.score.submitted",
         "ora.submission.created",
+    )
+)
+EVENT_BUS_READ: Final = tuple(
+    f"org.openedx.learning.{name}.v1"
+    for name in (
         "course.enrollment.created",
         "course.enrollment.changed",
         "course.unenrollment.completed",
@@ -92,6 +97,7 @@ EVENT_BUS_TYPES: Final = tuple(
         "user.course_access_role.removed",
     )
 )
+EVENT_BUS_TYPES: Final = EVENT_BUS_WRITTEN + EVENT_BUS_READ
 """What is written to the event bus of Open edX, and read from it."""
 
 _BROKER: Final = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})")
@@ -503,6 +509,11 @@ def jwt_secret(settings: Settings) -> str | None:
             " delete it and a new secret is made"
         )
     return secret
+
+
+def writes_event_bus(settings: Settings) -> bool:
+    """Whether the settings name a topic of the event bus to write to; others are read."""
+    return not settings.event_bus_topics.keys().isdisjoint(EVENT_BUS_WRITTEN)
 
 
 def in_development(settings: Settings) -> Settings:

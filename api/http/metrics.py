@@ -108,7 +108,7 @@ class _Moment(Collector):
         if self._grading is not None:
             yield from _of_grading(self._grading)
         for name, relay in self._relays.items():
-            yield from _of_relay(name, *_RELAYS[name], relay)
+            yield from _of_relay(name, relay)
         if self._webhooks is not None:
             yield from webhooks_metrics.metrics_of(self._webhooks)
 
@@ -159,13 +159,11 @@ def _of_grading(grading: GradingProgress) -> Iterator[Metric]:
     )
 
 
-_RELAYS: Final = {
-    "relay": ("Kafka", "a relay works"),
-    "event_bus": ("the event bus of Open edX", "somebody writes to it"),
-}
+_PUBLISHED_TO: Final = {"relay": "Kafka", "event_bus": "the event bus of Open edX"}
 
 
-def _of_relay(name: str, where: str, works: str, relay: RelayProgress) -> Iterator[Metric]:
+def _of_relay(name: str, relay: RelayProgress) -> Iterator[Metric]:
+    where = _PUBLISHED_TO[name]
     yield GaugeMetricFamily(
         f"gradelog_{name}_position",
         f"Log position up to which events are published to {where}.",
@@ -175,7 +173,9 @@ def _of_relay(name: str, where: str, works: str, relay: RelayProgress) -> Iterat
         f"gradelog_{name}_lag", f"Events that are not published to {where} yet.", relay.lag
     )
     yield GaugeMetricFamily(
-        f"gradelog_{name}_working", f"Whether {works}.", float(relay.holder is not None)
+        f"gradelog_{name}_working",
+        f"Whether a process publishes events to {where}.",
+        float(relay.holder is not None),
     )
     yield GaugeMetricFamily(
         f"gradelog_{name}_failing",

@@ -24,10 +24,6 @@ _OF_A_PART: Final = (
 _OF_A_BATCH: Final = ("_maybe_uncompress", "_buffer", "_pos")
 _MAGIC: Final = 2
 
-_MOST_NAMES: Final = 1000
-_names: Final[dict[bytes, str]] = {}
-"""Names of headers, which are mostly the same few; whoever sends others has no claim to room."""
-
 
 def unpack_in_one_pass(consumer: KafkaConsumer) -> None:
     """Let a consumer return messages instead of the library's records, if it can be told so."""
@@ -76,7 +72,8 @@ def _unpacking(theirs: Any) -> Any:
             """Whether nothing of a batch is for a reader of what was not taken back."""
             if self.isolation_level and batch.has_producer_id():
                 self._consume_aborted_transactions_up_to(batch.last_offset)
-                if self._contains_abort_marker(batch):
+                # Compaction may leave the batch of a marker without it: the library stumbles there.
+                if batch.records_count and self._contains_abort_marker(batch):
                     self.aborted_producer_ids.discard(batch.producer_id)
                 elif self._is_batch_aborted(batch):
                     return True
@@ -121,7 +118,6 @@ def _messages(
     first_offset = batch.base_offset
     first_time, appended = batch.first_timestamp, batch.max_timestamp
     is_appended = batch.timestamp_type == batch.LOG_APPEND_TIME
-    names = _names
     messages = []
     for _ in range(batch.records_count):
         length, at = decode_varint(data, at)
@@ -146,8 +142,7 @@ def _messages(
                 size >>= 1
                 start = at + 1
             at = start + size
-            raw = data[start:at]
-            name = names.get(raw) or _name(raw)
+            name = data[start:at].decode()
             size = data[at]
             if size & 0x81:
                 text, at = _bytes(data, at)
@@ -176,10 +171,3 @@ def _messages(
 def _bytes(data: bytes, at: int) -> tuple[bytes | None, int]:
     size, at = decode_varint(data, at)
     return (None, at) if size < 0 else (data[at : at + size], at + size)
-
-
-def _name(raw: bytes) -> str:
-    name = raw.decode()
-    if len(_names) < _MOST_NAMES:
-        _names[raw] = name
-    return name

@@ -175,7 +175,7 @@ class Publisher:
             LeaseLostError: the lease may be somebody else's by now.
             KafkaError: what was sent may be lost.
         """
-        if time.monotonic() >= self._store.lease_ends:
+        if not self._store.is_ours:
             raise LeaseLostError(NOT_RENEWED)
         now = datetime.now(UTC)
         milliseconds = int(now.timestamp() * 1000)

@@ -63,7 +63,7 @@ def status(*, as_json: Json = False) -> None:
     from infra.database import database, refuse_copy
     from infra.logging import configure
     from infra.relay import PROGRESS, connect
-    from infra.settings import read_settings
+    from infra.settings import read_settings, writes_event_bus
 
     settings = read_settings()
     configure(settings, role="relay", quiet=True)
@@ -72,7 +72,7 @@ def status(*, as_json: Json = False) -> None:
         dsn = stack.enter_context(database(settings))
         refuse_copy(dsn)
         db = stack.enter_context(connect(dsn))
-        rows = db.execute(PROGRESS, (True, bool(settings.event_bus_topics))).fetchall()
+        rows = db.execute(PROGRESS, (True, writes_event_bus(settings))).fetchall()
     told = {name: dict(zip(names, rest, strict=True)) for name, *rest in rows}
     found: dict[str, Any] = told.pop("relay") | told
     if as_json:

@@ -6,7 +6,7 @@ from importlib.resources import files
 import pytest
 
 from consumers.openedx.signals import KEY_FIELDS, READ, key_of, value_of
-from infra.settings import EVENT_BUS_TYPES
+from infra.settings import EVENT_BUS_TYPES, EVENT_BUS_WRITTEN
 from tests.consumers.openedx.support import official
 
 TYPES = (*KEY_FIELDS, *READ)
@@ -34,3 +34,4 @@ def test_every_type_has_a_file_and_a_setting() -> None:
     directory = files("consumers.openedx").joinpath("schemas")
     assert {path.name.removesuffix(".json") for path in directory.iterdir()} == set(TYPES)
     assert set(EVENT_BUS_TYPES) == set(TYPES)
+    assert set(EVENT_BUS_WRITTEN) == set(KEY_FIELDS)

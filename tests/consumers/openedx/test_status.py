@@ -5,7 +5,7 @@ from pathlib import Path
 
 import psycopg
 
-from consumers.openedx.signals import PASSING_STATUS
+from consumers.openedx.signals import ENROLLED, PASSING_STATUS
 from tests.infra.cli.support import Cli, figure, get
 
 
@@ -27,6 +27,17 @@ def test_it_is_told_where_there_is_one_and_what_is_wrong(dsn: str, tmp_path: Pat
     assert "there is no topic grades" in told
 
 
+def test_topics_that_are_only_read_are_no_event_bus_to_write(dsn: str, tmp_path: Path) -> None:
+    cli = Cli(
+        tmp_path,
+        DATABASE_URL=dsn,
+        KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1",
+        GRADELOG_EVENT_BUS_TOPICS=json.dumps({ENROLLED: "enrolments"}),
+        GRADELOG_SCHEMA_REGISTRY_URL="http://127.0.0.1:1",
+    )
+    assert "event_bus" not in cli.ask("relay", "status")
+
+
 def test_readiness_and_figures_speak_of_it(dsn: str, tmp_path: Path) -> None:
     cli = Cli(tmp_path, DATABASE_URL=dsn)
     with cli.start("serve", "--port", "0") as server:
@@ -42,3 +53,4 @@ def test_readiness_and_figures_speak_of_it(dsn: str, tmp_path: Path) -> None:
         assert figure(address, "gradelog_event_bus_failing") == 1
         assert figure(address, "gradelog_event_bus_working") == 0
         assert figure(address, "gradelog_event_bus_lag") == 0
+        assert "Whether a process publishes events to the event bus" in get(address, "/metrics")
