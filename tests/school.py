@@ -28,6 +28,9 @@ from tests import looking
 
 T = TypeVar("T")
 
+PATIENCE = 50.0
+"""Seconds that commands and questions may take on a machine that is busy with other tests."""
+
 COURSE = "course-v1:Uni+Physics+2026"
 POLICY: Mapping[str, Any] = {
     "graders": [
@@ -255,7 +258,9 @@ def school(dsn: str, *, projector: bool = True) -> Iterator[School]:
 
         @asynccontextmanager
         async def parts() -> Any:
-            async with backend(dsn, PostgresLog(dsn), Vault(dsn), PostgresReads(dsn)) as made:
+            log, vault = PostgresLog(dsn, timeout=PATIENCE), Vault(dsn, timeout=PATIENCE)
+            reads = PostgresReads(dsn, timeout=PATIENCE, wait=PATIENCE)
+            async with backend(dsn, log, vault, reads) as made:
                 yield made
 
         async def enter() -> None:

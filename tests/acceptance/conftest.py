@@ -7,10 +7,17 @@ import pytest
 
 from infra.in_process import Gradelog, in_process
 from infra.settings import Settings
+from projections.registry import READ_MODELS
+from tests import looking
+from tests.school import wait_until
+
+MADE = "SELECT count(*) FROM gradelog.read_models"
 
 
 @pytest.fixture
 def gradelog(dsn: str, tmp_path: Path) -> Iterator[Gradelog]:
     settings = Settings(database_url=dsn, home=tmp_path)
     with in_process(settings, dsn=dsn) as opened:
+        # Questions wait for read models only some seconds, and their tables are made first.
+        wait_until(lambda: looking.rows(dsn, MADE) == [(len(READ_MODELS),)])
         yield opened

@@ -37,7 +37,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
         self._due = time.perf_counter()
-        self._next()
+        self._send(next(self._requests, None))  # one at least, however late it is by now
 
     def data_received(self, data: bytes) -> None:
         # Bodies may be large: they are counted, not kept.
@@ -68,7 +68,9 @@ class Connection(asyncio.Protocol):
             self.closed.set_result(None)
 
     def _next(self) -> None:
-        request = next(self._requests, None) if self._due < self._end else None
+        self._send(next(self._requests, None) if self._due < self._end else None)
+
+    def _send(self, request: bytes | None) -> None:
         if request is None:
             self._transport.close()
         else:

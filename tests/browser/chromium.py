@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from playwright.sync_api import Browser, Page, Playwright
+from playwright.sync_api import Browser, Locator, Page, Playwright
 
 from tests.browser.seminar import PASSWORD, TEACHER
 
@@ -38,3 +38,9 @@ def sign_in(page: Page, address: str, username: str = TEACHER) -> None:
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url(address)
+
+
+def follow(way: Locator) -> None:
+    """Click what leads to another page, and wait for all of that: it comes piece by piece."""
+    with way.page.expect_navigation():
+        way.click()

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page
 
+from tests.browser.chromium import follow
 from tests.browser.seminar import Seminar
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -75,7 +76,7 @@ def test_what_is_wrong_in_a_form_belongs_to_its_field(page: Page, seminar: Semin
     page.goto(seminar.cell("learner011", "ohm"))
     page.get_by_label("Points that count").fill("many")
     page.get_by_label("Reason").fill(" ")
-    page.get_by_role("button", name="Save").click()
+    follow(page.get_by_role("button", name="Save"))
     assert page.evaluate(FAULTS) == []
     assert page.locator("[aria-invalid=true][aria-describedby]").count() == 2
 

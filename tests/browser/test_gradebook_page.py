@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.chromium import sign_in
+from tests.browser.chromium import follow, sign_in
 from tests.browser.seminar import COURSE_ID, LEARNERS, STRANGER, TITLE, Seminar
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -39,7 +39,7 @@ def history(page: Page) -> list[list[str]]:
 def override(page: Page, points: str, reason: str) -> None:
     page.get_by_label("Points that count").fill(points)
     page.get_by_label("Reason").fill(reason)
-    page.get_by_role("button", name="Save").click()
+    follow(page.get_by_role("button", name="Save"))
 
 
 # --- coming in --------------------------------------------------------------------------------
@@ -62,7 +62,7 @@ def test_the_courses_that_one_may_see_lead_to_their_gradebooks(
 ) -> None:
     page.goto(seminar.address())
     page.get_by_label("Name or key contains").fill("ELECTRO")
-    page.get_by_role("button", name="Find").click()
+    follow(page.get_by_role("button", name="Find"))
     page.get_by_role("link", name=TITLE).click()
     expect(page).to_have_url(seminar.table)
     page.goto(seminar.address() + "?search=chemistry")
@@ -119,7 +119,7 @@ def test_a_part_of_a_name_finds_learners(page: Page, seminar: Seminar) -> None:
     assert all("Learner 02" in name for name in names(page))
     page.get_by_label("Name or address contains").fill("nobody at all")
     page.keyboard.press("Enter")
-    page.get_by_role("link", name="Show all").click()
+    follow(page.get_by_role("link", name="Show all"))
     assert len(names(page)) == 25
 
 
@@ -132,7 +132,7 @@ def test_filters_narrow_together(page: Page, seminar: Seminar) -> None:
     page.get_by_role("group", name="Assignment grade").get_by_label("From %").fill("70")
     page.get_by_role("group", name="Course grade").get_by_label("To %").fill("80")
     page.get_by_label("Learners on a page").select_option("200")
-    page.get_by_role("button", name="Apply").click()
+    follow(page.get_by_role("button", name="Apply"))
     rows = page.locator("table.book tbody tr")
     assert 0 < rows.count() < LEARNERS / 3
     for row in rows.all():
@@ -141,7 +141,7 @@ def test_filters_narrow_together(page: Page, seminar: Seminar) -> None:
         assert course is None or course <= 80
         assert (grades[6] or 0) >= 70
     expect(page.get_by_label("Cohort")).to_have_value(re.compile(r"\d+"))
-    page.get_by_role("link", name="Clear").click()
+    follow(page.get_by_role("link", name="Clear"))
     assert count(page) == f"{LEARNERS} learners"
 
 
@@ -155,7 +155,7 @@ def test_staff_are_shown_when_asked_for(page: Page, seminar: Seminar) -> None:
     expect(page.get_by_text("No learner matches")).to_be_visible()
     page.locator("summary").click()
     page.get_by_label("Course staff, too").check()
-    page.get_by_role("button", name="Apply").click()
+    follow(page.get_by_role("button", name="Apply"))
     assert names(page) == ["Assistant 1"]
 
 
@@ -170,7 +170,7 @@ def test_what_a_filter_does_not_understand_is_said_beside_it(page: Page, seminar
     group = page.get_by_role("group", name="Course grade")
     group.get_by_label("From %").fill("half")
     page.get_by_label("Name or address contains").fill("a")
-    page.get_by_role("button", name="Apply").click()
+    follow(page.get_by_role("button", name="Apply"))
     wrong = group.get_by_label("From %")
     expect(wrong).to_be_focused()
     expect(wrong).to_have_value("half")
@@ -183,11 +183,11 @@ def test_pages_are_turned_forward_and_back(page: Page, seminar: Seminar) -> None
     page.goto(seminar.table)
     pages = [names(page)]
     while (following := page.get_by_role("link", name="Next page")).count():
-        following.click()
+        follow(following)
         pages.append(names(page))
     assert [len(one) for one in pages] == [25, 25, 12]
     for earlier in (pages[1], pages[0]):
-        page.get_by_role("link", name="Previous page").click()
+        follow(page.get_by_role("link", name="Previous page"))
         assert names(page) == earlier
     expect(page.get_by_role("link", name="Previous page")).to_have_count(0)
 
@@ -223,7 +223,8 @@ def test_a_grade_is_overridden_with_the_keyboard_alone(page: Page, seminar: Semi
         page.keyboard.press(step)
     outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
     assert outline == "solid"  # where the focus is can be seen
-    page.keyboard.press("Enter")
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_have_text("Learner 002 learner002")
     assert history(page) == []
     while not page.evaluate("document.activeElement.id == 'points'"):
@@ -232,7 +233,8 @@ def test_a_grade_is_overridden_with_the_keyboard_alone(page: Page, seminar: Semi
     page.keyboard.press("Tab")
     page.keyboard.type("Handed in on paper.")
     page.keyboard.press("Tab")
-    page.keyboard.press("Enter")
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
     expect(page.get_by_text("Saved.")).to_be_visible()
     assert fact(page, "counts") == "85 % 8.5 / 10"
     assert fact(page, "override") == "8.5 / 10"
@@ -258,7 +260,7 @@ def test_changes_are_told_with_what_was_before(page: Page, seminar: Seminar) -> 
     assert newest[2:5] == ["9 / 10", "7 / 10", "It was none."]
     assert oldest[2:5] == ["calculated", "9 / 10", "A slip of mine."]
     assert fact(page, "computed") == calculated
-    page.get_by_role("button", name="Remove the override").click()
+    follow(page.get_by_role("button", name="Remove the override"))
     expect(page.get_by_role("region", name="History").locator("tbody tr")).to_have_count(3)
     assert history(page)[0][2:4] == ["7 / 10", "calculated"]
     assert fact(page, "override") == "none"
@@ -290,10 +292,10 @@ def test_bad_points_are_refused_and_kept(
     expect(page.get_by_label("Reason")).to_have_value("Worth keeping.")
     recorded = len(history(page))
     field.fill("6")
-    page.get_by_role("button", name="Save").click()
+    follow(page.get_by_role("button", name="Save"))
     expect(page.get_by_text("Saved.")).to_be_visible()
     assert len(history(page)) == recorded + 1
-    page.get_by_role("button", name="Remove the override").click()
+    follow(page.get_by_role("button", name="Remove the override"))
     expect(page.locator("#override")).to_have_text("none")
 
 
@@ -304,7 +306,7 @@ def test_who_changes_what_somebody_else_has_changed_is_told(page: Page, seminar:
     expect(page.get_by_role("alert")).to_contain_text("Somebody changed this grade")
     expect(page.get_by_label("Points that count")).to_have_value("9")
     assert [change[4] for change in history(page)] == ["By a colleague."]
-    page.get_by_role("button", name="Save").click()
+    follow(page.get_by_role("button", name="Save"))
     expect(page.get_by_text("Saved.")).to_be_visible()
     assert history(page)[0][2:5] == ["4 / 10", "9 / 10", "Did not see that."]
 
@@ -343,17 +345,17 @@ def test_everything_works_without_scripts(
     page = window(storage_state=signed_in, java_script_enabled=False)
     page.goto(seminar.table)
     page.get_by_label("Name or address contains").fill("learner010")
-    page.get_by_role("button", name="Find").click()
+    follow(page.get_by_role("button", name="Find"))
     expect(page.locator("#count")).to_have_text(f"1 of {LEARNERS} learners")
     page.locator("summary").click()
     page.get_by_label("Points instead").check()
-    page.get_by_role("button", name="Apply").click()
-    page.locator("a.cell").first.click()
+    follow(page.get_by_role("button", name="Apply"))
+    follow(page.locator("a.cell").first)
     override(page, "many", "Without scripts.")
     expect(page.locator("#points-error")).to_be_visible()
     expect(page.get_by_label("Reason")).to_have_value("Without scripts.")
     page.get_by_label("Points that count").fill("3")
-    page.get_by_role("button", name="Save").click()
+    follow(page.get_by_role("button", name="Save"))
     expect(page.get_by_text("Saved.")).to_be_visible()
     page.locator("#back").click()
     expect(page.locator("#count")).to_have_text(f"1 of {LEARNERS} learners")

@@ -239,7 +239,7 @@ def test_a_repeat_with_the_same_key_settles_an_unknown_outcome(dsn: str) -> None
             await settle(cut)
 
     async def settle(cut: Wire) -> None:
-        log, vault = PostgresLog(cut.dsn, timeout=0.8), Vault(dsn)
+        log, vault = PostgresLog(cut.dsn, timeout=3), Vault(dsn)
         commands = Submissions(log, lambda: NOW, vault)
         created = (await commands.create_submission(item("a"), "x")).value.event
         prepared = await commands.prepare_create_submission(item("a"), "y", idempotency=key("k"))

@@ -151,7 +151,7 @@ def test_a_row_that_is_null_all_over_is_a_row(opened: Opened, db: Connection[Any
 def test_who_has_written_waits_until_it_can_be_read(
     opened: Opened, db: Connection[Any], dsn: str
 ) -> None:
-    reads = opened()
+    reads = opened(wait=60.0)
     with running(dsn):
         for n in range(1, 20):
             facts.store(db, [facts.score_set(n, item=n, n=n)])
@@ -160,7 +160,7 @@ def test_who_has_written_waits_until_it_can_be_read(
 
 
 def test_many_wait_together(opened: Opened, db: Connection[Any]) -> None:
-    reads = opened(size=2)
+    reads = opened(size=2, wait=60.0)
     answers: list[int] = []
     threads = [
         threading.Thread(target=lambda n=n: answers.append(reads.ask(SCORE, at_least=n).position))
@@ -172,7 +172,7 @@ def test_many_wait_together(opened: Opened, db: Connection[Any]) -> None:
     for n in range(1, 13):
         projected.fold(facts.score_set(n, item=n, n=n))
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert len(answers) == 12
 
 
@@ -309,6 +309,8 @@ def end_the_others(db: Connection[Any]) -> None:
     )
 
 
+# Asked for first, so closed last: a loop that has stopped while somebody goes on connecting to
+# it is not closed in time.
 @pytest.fixture
 def wire(dsn: str) -> Iterator[Wire]:
     engine, made = Engine(limit=30), Wire(dsn)
@@ -319,7 +321,7 @@ def wire(dsn: str) -> Iterator[Wire]:
 
 
 def test_connections_that_were_just_made_may_be_lost_too(
-    opened: Opened, db: Connection[Any], wire: Wire
+    wire: Wire, opened: Opened, db: Connection[Any]
 ) -> None:
     Projected(db).fold(*a_score())
     reads = opened(size=3, dsn=wire.dsn)
@@ -336,9 +338,9 @@ def test_connections_that_were_just_made_may_be_lost_too(
 
 @pytest.mark.slow
 def test_a_server_that_is_silent_is_not_waited_for_for_ever(
-    opened: Opened, db: Connection[Any], wire: Wire
+    wire: Wire, opened: Opened, db: Connection[Any]
 ) -> None:
-    reads = opened(size=1, timeout=0.2, dsn=wire.dsn)
+    reads = opened(size=1, timeout=1.0, dsn=wire.dsn)
     stream = queries.all_course_information(COURSE, TYPE)
     for ask in (lambda: reads.ask(SCORE), lambda: reads.first_chunks(stream, 1)):
         assert reads.ask(SCORE).position == 0
@@ -361,7 +363,7 @@ def test_without_a_database_nobody_waits_for_ever(opened: Opened, db: Connection
 def test_without_a_free_connection_nobody_waits_for_ever(
     opened: Opened, db: Connection[Any], dsn: str
 ) -> None:
-    reads = opened(size=1, timeout=0.2)
+    reads = opened(size=1, timeout=1.0)
     with psycopg.connect(dsn) as other:
         other.execute("LOCK TABLE submissions_v1.student_items")
         with pytest.raises(UnavailableError, match="statement timeout"):

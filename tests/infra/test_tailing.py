@@ -83,7 +83,7 @@ def test_a_hole_in_the_log_is_damage(dsn: str) -> None:
 def test_no_more_is_read_at_a_time_than_is_allowed_and_nobody_waits_for_ever(dsn: str) -> None:
     async def run() -> None:
         store(dsn, facts.score_set())
-        async with opened(dsn, timeout=1.0) as pages:
+        async with opened(dsn, timeout=3.0) as pages:
             many = [pages.page(EVERYTHING, after=0, limit=1) for _ in range(READERS * 10)]
             assert [positions(page) for page in await asyncio.gather(*many)] == [[1]] * len(many)
             statement = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s"

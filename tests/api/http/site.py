@@ -26,6 +26,9 @@ from tests import looking
 SECRET = "the shared secret of the tests, which is long enough"
 API = "/api/submissions/v1"
 ESSAY = "openassessment"
+PATIENCE = 25.0
+"""Seconds that the server waits for the database and for read models on a machine that is busy
+with other tests; less than clients wait for the server."""
 
 
 def now() -> datetime:
@@ -137,14 +140,24 @@ def serving(
     config: HttpConfig,
     *,
     made: Callable[[], AbstractAsyncContextManager[Backend]] | None = None,
+    wait: float = PATIENCE,
     **more: Any,
 ) -> Iterator[Site]:
-    """Serve in a thread until the end. ``made``: makes the backend; ``more``: for ``create_app``."""
+    """Serve in a thread until the end.
+
+    Args:
+        dsn: the database.
+        config: of the interfaces.
+        made: makes the backend, when it is not the usual one.
+        wait: most seconds to wait for a read model.
+        more: for ``create_app``.
+    """
     opened = threading.Event()
 
     @asynccontextmanager
     async def open_backend() -> AsyncIterator[Backend]:
-        usual = backend(dsn, PostgresLog(dsn), Vault(dsn), PostgresReads(dsn))
+        log, vault = PostgresLog(dsn, timeout=PATIENCE), Vault(dsn, timeout=PATIENCE)
+        usual = backend(dsn, log, vault, PostgresReads(dsn, timeout=PATIENCE, wait=wait))
         async with usual if made is None else made() as behind:
             opened.set()
             yield behind

@@ -11,7 +11,7 @@ import pytest
 
 from api.http.app import OPERATIONS
 from api.http.routing import Operation, Routes, routes
-from tests.api.http.site import API, Site, an_item
+from tests.api.http.site import API, Site, an_item, serving
 
 CHANGING = (
     "getLiveness",
@@ -220,7 +220,9 @@ def test_a_position_that_is_not_reached_is_unavailable(site: Site, path: str) ->
     item = an_item()
     if path == "/history/":
         del item["item_type"]
-    answer = site.service.send("GET", path, params=item, headers={"X-Min-Log-Position": str(2**62)})
+    with serving(site.dsn, site.config, wait=0.5) as hurried:
+        far = {"X-Min-Log-Position": str(2**62)}
+        answer = hurried.service.send("GET", path, params=item, headers=far)
     assert answer.status_code == 503
     assert answer.headers["Retry-After"] == "1"
     assert answer.json()["type"].endswith("UnavailableError")

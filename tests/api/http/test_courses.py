@@ -84,7 +84,7 @@ def put(site: Site, course_id: str, body: Any) -> httpx.Response:
 def get(site: Site, path: str, **query: Any) -> httpx.Response:
     """Ask for something, as of the last position of the log, however long that takes."""
     position = {"X-Min-Log-Position": str(site.head())}
-    for _ in range(60):  # the server waits half a second each time
+    for _ in range(60):  # the server waits only so long each time
         response = call(site, "GET", path, params=query, headers=position)
         if response.status_code != 503:
             break

@@ -9,7 +9,7 @@ import pytest
 
 from infra.relay import relaying
 from infra.settings import Settings
-from tests.infra.cli.support import Cli, Running
+from tests.infra.cli.support import PATIENCE, Cli, Running
 from tests.school import School, school
 
 PARTITIONS = 5
@@ -68,7 +68,7 @@ def members(far: Cli) -> Iterator[Callable[..., Running]]:
             running.process.terminate()
     for running in started:
         try:
-            running.process.wait(30)
+            running.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             running.process.kill()
             raise

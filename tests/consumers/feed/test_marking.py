@@ -27,6 +27,11 @@ from tests.infra.cli.support import SECRET, Cli, eventually
 from tests.projections.support import running
 
 PREFIX = "gradelog"
+PROJECTORS = """
+SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+    AND backend_type = 'client backend'
+"""
+"""What a session held it holds until the server has noticed that it was closed."""
 
 
 @pytest.fixture
@@ -248,6 +253,7 @@ def test_a_database_on_which_a_projector_works_is_meant_for_a_log(dsn: str) -> N
             feed_database.mark_as_fed(db, PREFIX)
         assert not positions.is_fed(db)
     with connect(dsn) as db:
+        eventually(lambda: not db.execute(PROJECTORS).fetchall())
         feed_database.mark_as_fed(db, PREFIX)
 
 
@@ -280,7 +286,9 @@ def test_a_server_that_came_too_early_finds_out(dsn: str, tmp_path: Path) -> Non
     with (
         Cli(tmp_path, DATABASE_URL=dsn).start("api", "--port", "0") as running_api,
         httpx.Client(
-            base_url=running_api.address(), headers={"Authorization": f"Bearer {token}"}
+            base_url=running_api.address(),
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=30,
         ) as asking,
     ):
         assert asking.get(course).status_code == 404

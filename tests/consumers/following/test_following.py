@@ -43,6 +43,8 @@ def test_whoever_comes_back_goes_on_where_the_database_is(
     publisher.publish(passed(50, after=50))
     second = place.member()
     seen_all(place, 100)
+    # It is counted after it is written.
+    second.until(lambda f: f.figures.messages >= 50)
     assert second.following.figures.messages == 50
 
 
@@ -112,7 +114,9 @@ def test_only_events_of_the_wanted_types_are_told_of(place: Place, publisher: Pu
     )
     publisher.publish(events)
     member = place.member(types={CoursePassedFirstTime})
-    member.until(lambda f: max(f.positions.values(), default=0) == 3)
+    # Of several partitions, any may be read first.
+    last = {publisher.place(e.event)[0]: e.position for e in events}
+    member.until(lambda f: last.items() <= f.positions.items())
     assert place.seen() == [2]
 
 

@@ -37,7 +37,7 @@ def settings(servers: str, directory: Path, library: Library) -> ClientSettings:
         username="relay",
         password=PASSWORD,
         ca_file=str(directory / "ca.pem"),
-        timeout=2.0,
+        timeout=5.0,
     )
 
 

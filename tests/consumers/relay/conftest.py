@@ -8,7 +8,7 @@ import pytest
 
 from consumers.kafka.client import Client
 from consumers.kafka.clients import ClientSettings, client
-from consumers.relay.relay import Relay
+from consumers.relay.relay import LIFETIME, Relay
 from consumers.relay.topics import TopicSettings
 from infra.relay import connect
 
@@ -24,21 +24,27 @@ class School:
         self.prefix = prefix
         self.topics = TopicSettings(prefix, PARTITIONS)
 
-    def relay(self, *, kafka_client: Client | None = None, batch: int = 500) -> Relay:
+    def relay(
+        self,
+        *,
+        kafka_client: Client | None = None,
+        batch: int = 500,
+        lifetime: float = LIFETIME,
+    ) -> Relay:
         return Relay(
             kafka_client or self.client,
             lambda: connect(self.dsn),
             self.topics,
             source="/school",
-            lifetime=2.0,
+            lifetime=lifetime,
             retry=0.3,
             batch=batch,
         )
 
     @contextmanager
-    def relaying(self, *, batch: int = 500) -> Iterator[Relay]:
+    def relaying(self, *, batch: int = 500, lifetime: float = LIFETIME) -> Iterator[Relay]:
         """A relay at work."""
-        with running(self.relay(batch=batch)) as relay:
+        with running(self.relay(batch=batch, lifetime=lifetime)) as relay:
             yield relay
 
 

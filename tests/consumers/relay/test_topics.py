@@ -50,7 +50,9 @@ def test_topics_that_were_deleted_while_no_relay_ran_are_made_anew(
     head = store(school.dsn, *scores(200))
     with school.relaying():
         wait_until_published(school.dsn, head)
-    admin.delete([f"{school.prefix}.courses", f"{school.prefix}.people"])
+    names = [f"{school.prefix}.courses", f"{school.prefix}.people"]
+    admin.delete(names)
+    wait_until(lambda: not admin.topics(names))
     # The number of partitions is chosen when a topic is made: so this is how it is changed.
     school.topics = replace(school.topics, partitions=7)
     with school.relaying():

@@ -83,7 +83,8 @@ class Service:
 
     def until(self, positions: Sequence[int]) -> None:
         """Wait until these events are handled, each once and nothing else."""
-        wait_until(lambda: len(self.handled()) >= len(positions))
+        # After a death the others have to wait until the group notices.
+        wait_until(lambda: len(self.handled()) >= len(positions), within=60)
         assert sorted(self.handled()) == list(positions)
 
 

@@ -148,7 +148,7 @@ def losing_at(position: int, service: Service, losses: Iterator[int]) -> Any:
     def handle(db: psycopg.Connection[Any], events: Sequence[Recorded]) -> None:
         service.noting()(db, events)
         if any(e.position == position for e in events) and next(losses, None) is not None:
-            service.rows(f"SELECT pg_terminate_backend({db.info.backend_pid}, 5000)")
+            service.rows(f"SELECT pg_terminate_backend({db.info.backend_pid}, 60000)")
             db.execute("SELECT 1")
 
     return handle

@@ -21,6 +21,11 @@ pytestmark = [pytest.mark.kafka, pytest.mark.fault, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[3]
 
+SESSIONS = """
+SELECT state FROM pg_stat_activity
+WHERE datname = current_database() AND application_name LIKE 'gradelog subscriber%'
+"""
+
 
 @contextmanager
 def process(
@@ -85,7 +90,7 @@ def test_a_process_that_stood_still_until_others_had_taken_over_writes_nothing(
     with process(service) as frozen:
         publisher.publish(passed(200, courses=8))
         wait_until(lambda: len(service.handled()) == 200)
-        os.kill(frozen.pid, signal.SIGSTOP)
+        freeze(service, frozen.pid)
         publisher.publish(passed(200, after=200, courses=8))
         service.run()
         service.until(range(1, 401))
@@ -100,8 +105,7 @@ def test_a_process_that_stands_still_in_a_transaction_does_not_hold_up_the_other
     publisher.publish(passed(60, courses=1))
     soon = "-c idle_in_transaction_session_timeout=15s"
     with process(service, poison=33, then=signal.SIGSTOP, options=soon) as frozen:
-        inside = "SELECT 1 FROM pg_stat_activity WHERE state = 'idle in transaction'"
-        wait_until(lambda: service.rows(inside))
+        wait_until(lambda: ("idle in transaction",) in service.rows(SESSIONS))
         wait_until(lambda: is_stopped(frozen.pid))
         service.run()
         wait_until(lambda: len(service.handled()) == 60, within=60)
@@ -111,11 +115,28 @@ def test_a_process_that_stands_still_in_a_transaction_does_not_hold_up_the_other
     assert service.subscriber().parked() == []
 
 
+def freeze(service: Service, pid: int) -> None:
+    """Stop a process between two transactions; in one, it would hold what others need."""
+
+    def is_frozen() -> bool:
+        os.kill(pid, signal.SIGSTOP)
+        wait_until(lambda: is_stopped(pid))
+        # What it has sent before is carried out all the same.
+        wait_until(lambda: ("active",) not in service.rows(SESSIONS))
+        if ("idle in transaction",) not in service.rows(SESSIONS):
+            return True
+        os.kill(pid, signal.SIGCONT)
+        return False
+
+    wait_until(is_frozen)
+
+
 def is_stopped(pid: int) -> bool:
+    """Whether all threads of a process stand still: they do not stop all at once."""
     asked = subprocess.run(
-        ["ps", "-o", "state=", "-p", str(pid)], capture_output=True, text=True, check=True
+        ["ps", "-L", "-o", "state=", "-p", str(pid)], capture_output=True, text=True, check=True
     )
-    return asked.stdout.strip().startswith("T")
+    return all(state.strip().startswith("T") for state in asked.stdout.splitlines())
 
 
 def test_members_come_and_go_in_the_middle_of_batches(

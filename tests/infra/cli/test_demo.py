@@ -23,7 +23,7 @@ from infra.demo.decisions import decisions
 from infra.demo.people import ASSISTANT, INSTRUCTOR, LEARNERS, learners
 from infra.demo.work import plan, showcase
 from infra.settings import Settings, SettingsError
-from tests.infra.cli.support import SECRET, Cli, Running, eventually, lines
+from tests.infra.cli.support import PATIENCE, SECRET, Cli, Running, eventually, lines
 
 
 def test_the_plan_is_the_same_every_time_and_in_order() -> None:
@@ -120,7 +120,7 @@ def test_the_lines_that_it_prints_work_when_pasted(cli: Cli) -> None:
         after(server, "the gradebook")
         gradebook = server.line()
         assert f"sign in as {INSTRUCTOR} with a click" in server.line()
-        with httpx.Client(follow_redirects=True) as browser:
+        with httpx.Client(follow_redirects=True, timeout=PATIENCE) as browser:
             page = sign_in(browser, gradebook, INSTRUCTOR)
     assert len(top) == 3
     assert all(entry["score"] > 0 for entry in top)

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from infra.sessions import PostgresSessions
-from tests.infra.cli.support import Cli, Done, eventually
+from tests.infra.cli.support import PATIENCE, Cli, Done, eventually
 
 PASSWORD = "correct horse battery staple"
 
@@ -176,7 +176,7 @@ def test_who_is_registered_signs_in_to_what_is_served(cli: Cli) -> None:
     served = cli.but(
         GRADELOG_ALLOWED_ORIGINS=mfe, GRADELOG_SITE_NAME="Grades & more", GRADELOG_SESSION_DAYS="2"
     )
-    with served.start("serve", "--port", "0") as running, httpx.Client() as client:
+    with served.start("serve", "--port", "0") as running, httpx.Client(timeout=PATIENCE) as client:
         client.base_url = httpx.URL(running.address())
         page = eventually(lambda: _page(client))
         assert "Grades &amp; more" in page.text

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,8 +17,11 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from infra.log.appender import EncodedEvent, new_event_id
+from tests.infra.cli.support import eventually
 
 ROOT = Path(__file__).parents[3]
+PATIENCE: Final = 120.0
+"""Seconds; for processes that keep each other waiting."""
 
 
 def events(
@@ -63,12 +65,11 @@ class Writer:
         return [json.loads(line) for line in lines]
 
     def wait_until_under_way(self) -> None:
-        """Wait for the first acknowledgement."""
-        deadline = time.monotonic() + 30
-        while not self._notes.stat().st_size:
-            assert self.process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        """Wait for the first acknowledgement; other writers leave little room to start."""
+        eventually(
+            lambda: self._notes.stat().st_size or self.process.poll() is not None, within=PATIENCE
+        )
+        assert self.process.poll() is None
 
 
 READY: Final = b"Z\0\0\0\5I"

@@ -194,20 +194,21 @@ def test_an_expired_claim_may_be_taken_again(dsn: str) -> None:
 
 def test_an_append_that_waits_too_long_for_the_lock_ends_and_stores_nothing(dsn: str) -> None:
     async def test(log: PostgresLog) -> None:
-        with pytest.raises(UnavailableError):
-            await log.append_encoded(events(uuid4(), 1))
+        await log.append_encoded(events(uuid4(), 1))  # to be connected takes time, too
+        with psycopg.connect(dsn, autocommit=True) as db:
+            db.execute("SELECT pg_advisory_lock(7454127093424619623)")
+            with pytest.raises(UnavailableError):
+                await log.append_encoded(events(uuid4(), 1))
 
-    with psycopg.connect(dsn, autocommit=True) as db:
-        db.execute("SELECT pg_advisory_lock(7454127093424619623)")
-        with_log(dsn, test, timeout=0.5)
-    assert stored(dsn) == []
+    with_log(dsn, test, timeout=3)
+    assert len(stored(dsn)) == 1
 
 
 def test_without_a_database_an_append_ends_and_says_that_nothing_is_stored(dsn: str) -> None:
     async def test() -> None:
         async with wire(dsn) as cut:
             cut.refuse = True
-            log = PostgresLog(cut.dsn, timeout=0.5)
+            log = PostgresLog(cut.dsn, timeout=3)
             with pytest.raises(UnavailableError):
                 await log.append_encoded(events(uuid4(), 1))
             cut.refuse = False  # it recovers by itself
@@ -247,7 +248,7 @@ def test_an_append_whose_answer_was_lost_is_settled_and_stored_once(dsn: str) ->
 def test_what_may_be_stored_is_not_called_refused_on_a_second_try(dsn: str) -> None:
     async def test() -> None:
         async with wire(dsn) as cut:
-            log = PostgresLog(cut.dsn, timeout=2)
+            log = PostgresLog(cut.dsn, timeout=3)
             await log.append_encoded(events(uuid4(), 1))
             cut.deaf = True
             waiting = asyncio.create_task(log.append_encoded(events(uuid4(), 1)))
@@ -284,7 +285,7 @@ def test_a_claim_that_cannot_be_sent_fails_its_own_caller_alone(dsn: str) -> Non
 def test_an_answer_that_stays_lost_is_an_unknown_outcome_and_no_failure(dsn: str) -> None:
     async def test() -> None:
         async with wire(dsn) as cut:
-            log = PostgresLog(cut.dsn, timeout=0.7)
+            log = PostgresLog(cut.dsn, timeout=3)
             await log.append_encoded(events(uuid4(), 1))
             cut.deaf = True
             with pytest.raises(OutcomeUnknownError, match="idempotency"):

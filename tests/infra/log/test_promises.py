@@ -5,12 +5,15 @@ import threading
 import time
 from collections import defaultdict
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import psycopg
 import pytest
 
-from tests.infra.log.support import Writer, contiguous, stored
+from tests.infra.log.support import PATIENCE, Writer, contiguous, stored
+from tests.infra.log.writer import SHARED
+
+pytestmark = pytest.mark.timeout(300)
 
 
 def assert_log_is_whole(dsn: str, promised: list[dict[str, object]]) -> None:
@@ -66,7 +69,7 @@ def test_four_processes_leave_no_gap_and_a_tailing_reader_misses_nothing(
     writers = [Writer(dsn, tmp_path / str(n), tasks=16, appends=40, shared=8) for n in range(4)]
     promised = []
     for writer in writers:
-        assert writer.process.wait(60) == 0
+        assert writer.process.wait(PATIENCE) == 0
         promised += writer.acknowledged()
     tail.finish()
 
@@ -90,7 +93,7 @@ def test_a_writer_killed_at_any_moment_leaves_nothing_half_written(
     for writer in writers:
         time.sleep(chance.uniform(0.01, 0.3))
         writer.process.kill()
-        writer.process.wait(30)
+        writer.process.wait(PATIENCE)
         promised += writer.acknowledged()
 
     assert promised
@@ -99,8 +102,8 @@ def test_a_writer_killed_at_any_moment_leaves_nothing_half_written(
     versions = defaultdict(int)
     for _, stream_id, version, _ in stored(dsn):
         versions[stream_id] = max(versions[stream_id], version)
-    shared = {UUID(p["stream"]) for p in promised if p["count"] == 1}
-    own = {stream for stream, version in versions.items() if stream not in shared}
-    assert all(versions[stream] in {3, 1} for stream in own)
+    shared = {uuid5(SHARED, str(n)) for n in range(4)}
+    own = {stream for stream in versions if stream not in shared}
+    assert all(versions[stream] == 3 for stream in own)
     triples = {UUID(p["stream"]) for p in promised if p["count"] == 3}
     assert all(versions[stream] == 3 for stream in triples)

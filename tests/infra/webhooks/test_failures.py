@@ -240,10 +240,11 @@ def test_an_answer_that_does_not_come_is_not_waited_for(hooks: Hooks, there: Tar
 
 
 def test_nobody_is_there(hooks: Hooks) -> None:
-    made = hooks.add(f"http://127.0.0.1:{closed_port()}/")
-    hooks.write()
-    with hooks.delivering():
-        hooks.until(lambda: hooks.get(made).failures > 1)
+    with closed_port() as port:
+        made = hooks.add(f"http://127.0.0.1:{port}/")
+        hooks.write()
+        with hooks.delivering():
+            hooks.until(lambda: hooks.get(made).failures > 1)
     assert hooks.get(made).last_error == "the target cannot be connected to"
 
 
