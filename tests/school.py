@@ -226,6 +226,9 @@ class School:
             """
             SELECT g.position >= (SELECT max(position) FROM gradelog.events WHERE type <> ALL (%s))
                 AND m.position >= g.recorded_at_position
+                AND NOT EXISTS (
+                    SELECT FROM gradelog.recalculations WHERE finished_at IS NULL AND error IS NULL
+                )
             FROM gradelog.grading_progress g, gradelog.read_models m WHERE m.name = 'gradebook'
             """,
             ["grades.GradesCalculated", "grades.CoursePassedFirstTime"],

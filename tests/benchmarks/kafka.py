@@ -344,15 +344,16 @@ def members(remote: str, keys: str, to: Installation, count: int, end: int) -> f
             stack.callback(running.wait, 60)
             stack.callback(running.send_signal, signal.SIGTERM)
         watch = stack.enter_context(psycopg.connect(remote, autocommit=True))
-        began, first = 0.0, 0
-        while (last := asked(watch, READ)) < end * 0.9:
-            now = time.perf_counter()
-            if not began and last >= end * 0.1 and asked(watch, JOINED) == count:
-                began, first = now, last
+        found: list[tuple[float, int]] = []
+        joined = False
+        while not found or found[-1][1] < end * 0.9:
+            if not joined and asked(watch, JOINED) == count:
+                joined, found = True, []
+            found.append((time.perf_counter(), asked(watch, READ)))
             time.sleep(0.02)
-        ended = time.perf_counter()
+    (began, first), (ended, last) = found[0], found[-1]
     # Of little data all may be there before all have joined.
-    return max(last - first, 1) / max(ended - began, 1e-3) if began else 0.0
+    return max(last - first, 1) / max(ended - began, 1e-3)
 
 
 def asked(watch: psycopg.Connection, statement: str) -> int:

@@ -58,9 +58,10 @@ def assert_same_rows(
     assert not told, "\n".join(told[:20])
 
 
-# What was calculated is not calculated again.
+# What was calculated is not calculated again. Whole courses are graded anew in their own time.
 _AT_REST = """
 SELECT l.head, bool_and(m.position >= l.head) AND g.position >= l.to_grade
+    AND NOT EXISTS (SELECT FROM gradelog.recalculations WHERE finished_at IS NULL)
 FROM (SELECT coalesce(max(position), 0) AS head,
         coalesce(max(position) FILTER (WHERE type <> ALL (%s)), 0) AS to_grade
     FROM gradelog.events) AS l, gradelog.grading_progress g, gradelog.read_models m
