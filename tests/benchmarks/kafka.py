@@ -364,7 +364,10 @@ def members(remote: str, keys: str, to: Installation, count: int, end: int) -> f
         watch = stack.enter_context(psycopg.connect(remote, autocommit=True))
         found: list[tuple[float, int]] = []
         joined = False
+        deadline = time.perf_counter() + PATIENCE
         while not found or found[-1][1] < end * 0.9:
+            if time.perf_counter() > deadline:
+                raise RuntimeError(f"the members stay at {asked(watch, READ)} of {end}")
             if not joined and asked(watch, JOINED) == count:
                 joined, found = True, []
             found.append((time.perf_counter(), asked(watch, READ)))

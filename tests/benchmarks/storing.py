@@ -24,6 +24,8 @@ from tests.benchmarks.classes import Class, cohorts, enrollments, grades, policy
 
 EVENTS_AT_ONCE = 2000
 BYTES_AT_ONCE = 4 * 1024 * 1024
+PATIENCE = 1800.0
+"""Seconds until what is waited for is given up."""
 
 
 async def _append(log: PostgresLog, events: Iterable[Event]) -> None:
@@ -104,9 +106,16 @@ def wait_until_graded(dsn: str, position: int | None = None) -> None:
 
 
 def wait_until(dsn: str, statement: str, *arguments: Any) -> None:
-    """Return when a statement answers with true."""
+    """Return when a statement answers with true.
+
+    Raises:
+        RuntimeError: it does not for longer than any measure takes.
+    """
+    deadline = time.monotonic() + PATIENCE
     with psycopg.connect(dsn, autocommit=True) as db:
         while not all(db.execute(statement, arguments, prepare=True).fetchone() or (False,)):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"not true in {PATIENCE:.0f} s: {statement}")
             time.sleep(0.01)
 
 
