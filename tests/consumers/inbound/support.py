@@ -10,7 +10,6 @@ from typing import Any
 
 from confluent_kafka import Producer as LibraryProducer
 from kafka import KafkaAdminClient, TopicPartition
-from kafka.admin import ConfigResource
 
 from consumers.inbound.consuming import PARTITIONS, Inbound
 from consumers.kafka.client import NewTopic, Partition
@@ -23,6 +22,8 @@ from tests.infra.cli.support import eventually
 
 GRADER = "/graders/lab"
 KINDS = ("scores", "roster")
+# More than what is carried out: that has to be told from what the broker refuses.
+LARGE = {"max.message.bytes": "4194304"}
 NUMBERS = count(1)
 
 FIGURES = """
@@ -52,7 +53,7 @@ class Post:
     def __post_init__(self) -> None:
         self.kafka = client(ClientSettings(self.bootstrap, client_id="tests"))
         kafka = self.kafka.admin()
-        kafka.create([NewTopic(self.topic(kind), PARTITIONS) for kind in KINDS])
+        kafka.create([NewTopic(self.topic(kind), PARTITIONS, settings=LARGE) for kind in KINDS])
         kafka.close()
         self._producer = self.kafka.producer()
 
@@ -134,16 +135,6 @@ class Post:
 
     def flush(self) -> None:
         self._producer.flush(30)
-
-    def take_large(self) -> None:
-        """Let the topics take messages of several megabytes."""
-        with admin(self.bootstrap) as kafka:
-            kafka.alter_configs(
-                [
-                    ConfigResource("TOPIC", self.topic(kind), {"max.message.bytes": "4194304"})
-                    for kind in KINDS
-                ]
-            )
 
     def lose(self, kind: str, *, before: int) -> None:
         """Let the broker delete the first messages of the partition that holds any."""

@@ -133,8 +133,6 @@ def test_a_score_has_whole_points_and_one_submission(desk: Desk) -> None:
 
 
 def test_what_is_too_large_is_cut_off(desk: Desk, cli: Cli) -> None:
-    # The broker would refuse it already, unless somebody has set it otherwise.
-    desk.post.take_large()
     value = json.dumps({"username": "ada", "full_name": "x" * LONGEST_VALUE}).encode()
     desk.post.raw("roster", value, HEADERS)
     desk.carried_out()
