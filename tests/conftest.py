@@ -166,6 +166,7 @@ def new_database(server: str) -> Iterator[Callable[[], str]]:
         try:
             yield make
         finally:
+            looking.leave_all()
             for name in reversed(made):
                 drop(db, name)
 

@@ -63,3 +63,9 @@ def leave(dsn: str) -> None:
     if window is not None:
         with window.turn:
             window.close()
+
+
+def leave_all() -> None:
+    """Close all connections."""
+    for dsn in list(_windows):
+        leave(dsn)

@@ -9,10 +9,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
 from urllib.request import urlopen
+
+from tests.infra.cli import forking
+from tests.infra.cli.forking import Done
 
 T = TypeVar("T")
 
@@ -68,15 +70,6 @@ def children_of(pid: int) -> dict[int, str]:
         if int(fields[1]) == pid and fields[0] != "Z":
             found[int(entry.name)] = command
     return found
-
-
-@dataclass(frozen=True)
-class Done:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
 
 
 class Running:
@@ -169,21 +162,12 @@ class Cli:
         other.environment = {name: value for name, value in changed.items() if value is not None}
         return other
 
-    def run(self, *arguments: str, within: float = PATIENCE) -> Done:
-        """Run a command to its end."""
-        done = subprocess.run(
-            self.command(*arguments),
-            env=self.environment,
-            cwd=self._directory,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=within,
-            check=False,
-        )
+    def run(self, *arguments: str, given: bytes = b"", within: float = PATIENCE) -> Done:
+        """Run a command to its end, with this on its standard input."""
+        done = forking.run(arguments, self.environment, self._directory, given=given, within=within)
         debugging = self.environment.get("GRADELOG_LOG_LEVEL") == "DEBUG"
-        assert debugging or "Traceback" not in done.stderr, done.stderr
-        return Done(done.returncode, done.stdout, done.stderr)
+        assert debugging or "Traceback" not in done.err, done.err
+        return done
 
     def ask(self, *arguments: str, within: float = PATIENCE) -> Any:
         """The JSON that a command prints."""

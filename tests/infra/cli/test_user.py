@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import subprocess
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,14 +20,7 @@ PASSWORD = "correct horse battery staple"
 def with_password(cli: Cli, *arguments: str, password: str | bytes = PASSWORD) -> Done:
     """Run a command with a password on standard input."""
     given = password if isinstance(password, bytes) else password.encode() + b"\n"
-    done = subprocess.run(
-        cli.command(*arguments, "--password-stdin"),
-        env=cli.environment,
-        input=given,
-        capture_output=True,
-        check=False,
-    )
-    return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+    return cli.run(*arguments, "--password-stdin", given=given)
 
 
 def ask(dsn: str, work: Callable[[PostgresSessions], Coroutine[Any, Any, Any]]) -> Any:
