@@ -38,6 +38,9 @@ app.command()(olx)
 MOST_PROCESSES: Final = 4
 """By default; beyond that the one log is the limit."""
 
+ROWS_OF_A_PROCESS: Final = 2_000
+"""With fewer, to start one more takes longer than it saves."""
+
 Directory = Annotated[
     Path, typer.Argument(help="Directory with the CSV files of the dataset, plain or gzipped.")
 ]
@@ -54,7 +57,9 @@ def oulad(
     *,
     processes: Annotated[
         int | None,
-        typer.Option(min=1, max=64, help="How many work at it; as many as there are processors."),
+        typer.Option(
+            min=1, max=64, help="How many work at it; if there is much, as many as processors."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -74,7 +79,9 @@ def oulad(
     began = time.monotonic()
     dataset = Dataset(path)
     total = dataset.check()
-    count = processes or min(MOST_PROCESSES, len(os.sched_getaffinity(0)))
+    count = processes or min(
+        MOST_PROCESSES, len(os.sched_getaffinity(0)), 1 + total // ROWS_OF_A_PROCESS
+    )
     with ExitStack() as stack:
         dsn = stack.enter_context(database(settings))
         refuse_copy(dsn)
