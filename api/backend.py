@@ -189,7 +189,7 @@ class RelayStatus(Protocol):
     """Tells how far the log is published."""
 
     async def progress(self) -> Mapping[str, RelayProgress]:
-        """How far ``relay`` and ``event_bus`` are; without those that never were to be."""
+        """How far ``relay`` and ``event_bus`` are; without those that are switched off."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from infra.kafka.client import kafka_client
 from infra.log.personal import is_personal, with_personal
 from infra.log.reader import connect
 from infra.postgres import Row
-from infra.settings import Settings, master_key
+from infra.settings import Settings, keys_of, master_key
 from infra.vault import Vault
 from projections.read_model import ReadModel
 
@@ -30,7 +30,7 @@ def make_feeding(settings: Settings, dsn: str, models: Sequence[type[ReadModel]]
         KafkaError: the client library that the settings name is not installed.
     """
     keys = keys_of(settings, dsn)
-    if keys == dsn:
+    if keys is None:
         logger.warning("names and addresses stay sealed, because GRADELOG_KEYS_URL is not set")
     return Feeding(
         kafka_client(settings, name="gradelog-feed"),
@@ -38,28 +38,31 @@ def make_feeding(settings: Settings, dsn: str, models: Sequence[type[ReadModel]]
         models,
         prefix=settings.kafka_topic_prefix,
         opening=lambda: Opening(
-            Vault(keys, master_key=master_key(settings)), lambda: connect(keys, name=NAME)
+            None if keys is None else Vault(keys, master_key=master_key(settings)),
+            lambda: connect(keys or dsn, name=NAME),
         ),
     )
-
-
-def keys_of(settings: Settings, dsn: str) -> str:
-    """The database that has the learners' keys."""
-    return settings.keys_url or dsn
 
 
 class Opening:
     """Opens what identifies people in events, over a connection of one thread."""
 
-    def __init__(self, vault: Vault, connect: Callable[[], Connection[Row]]) -> None:
+    def __init__(self, vault: Vault | None, connect: Callable[[], Connection[Row]]) -> None:
+        """Make it.
+
+        Args:
+            vault: opens, if anything is to be opened.
+            connect: opens a connection to the database of the keys.
+        """
         self._vault = vault
         self._connect = connect
         self._db: Connection[Row] | None = None
 
     def __call__(self, events: Sequence[Recorded]) -> Sequence[Recorded]:
-        """The same events, opened; None where the key is gone.
+        """The same events, opened; None where the key was destroyed.
 
         Raises:
+            KeysMissingError: a key is not there, although nobody destroyed it.
             psycopg.OperationalError: the keys cannot be reached.
         """
         if not any(is_personal(recorded.event) for recorded in events):

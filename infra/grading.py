@@ -4,7 +4,6 @@ import asyncio
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
@@ -13,6 +12,7 @@ from psycopg import AsyncConnection
 from api.backend import GradingProgress, Recalculation
 from domain.application import StreamConflictError
 from domain.events import Event, Provenance
+from infra.database import now
 from infra.engine import Engine
 from infra.log.postgres_log import PostgresLog
 from infra.log.reader import connect
@@ -122,8 +122,3 @@ def grading(
         thread.join(30)
         engine.run(log.close)
         engine.close()
-
-
-def now() -> datetime:
-    """The clock that start dates are compared with."""
-    return datetime.now(UTC)

@@ -25,7 +25,7 @@ from infra.grading import grading
 from infra.log.postgres_log import PostgresLog
 from infra.log.reader import PostgresLogReader, connect
 from infra.logging import hand_over
-from infra.reads import SyncReads
+from infra.reads import LONGEST_WAIT, SyncReads
 from infra.settings import Settings, master_key
 from infra.vault import Vault
 from projections.read_model import Query, StreamQuery
@@ -101,7 +101,11 @@ class Gradelog:
 
 @contextmanager
 def in_process(
-    settings: Settings, *, dsn: str | None = None, projector: bool = True
+    settings: Settings,
+    *,
+    dsn: str | None = None,
+    projector: bool = True,
+    wait: float = LONGEST_WAIT,
 ) -> Iterator[Gradelog]:
     """Open an installation and let the functions of this process work on it.
 
@@ -109,6 +113,7 @@ def in_process(
         settings: what is in force.
         dsn: a database; else the one of the settings.
         projector: keep the read models up to date in a thread of this process.
+        wait: most seconds that a question waits for what it has to see in the read models.
 
     Raises:
         EmbeddedPostgresError: the embedded server cannot start.
@@ -131,7 +136,7 @@ def in_process(
         stack.callback(lambda: engine.run(vault.close))
         if projector:
             stack.enter_context(projecting(dsn, vault))
-        reads = SyncReads(dsn, size=settings.pool_size, timeout=settings.read_timeout)
+        reads = SyncReads(dsn, size=settings.pool_size, timeout=settings.read_timeout, wait=wait)
         reads.open()
         stack.callback(reads.close)
         opened = Gradelog(engine, log, vault, reads)

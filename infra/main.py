@@ -22,9 +22,17 @@ from infra.log.postgres_log import PostgresLog
 from infra.log.reader import connect
 from infra.reads import PostgresReads
 from infra.relay import PostgresRelayStatus
-from infra.replica import CopiedGrading, NoLog, NoPages, NoPasswords, NoWebhooks, OpeningVault
+from infra.replica import (
+    CopiedGrading,
+    NoLog,
+    NoPages,
+    NoPasswords,
+    NoWebhooks,
+    OpeningVault,
+    SealedVault,
+)
 from infra.sessions import PostgresSessions
-from infra.settings import Settings, master_key, writes_event_bus
+from infra.settings import Settings, keys_of, master_key, writes_event_bus
 from infra.tailing import PostgresEventPages
 from infra.vault import Vault
 from infra.webhooks.running import policy_of
@@ -108,10 +116,11 @@ async def _told_when_marked(dsn: str, marked: Callable[[], None]) -> AsyncIterat
 @asynccontextmanager
 async def read_only_backend(settings: Settings, dsn: str) -> AsyncIterator[Backend]:
     """The same on a database that is fed from Kafka: reads are answered, the rest is refused."""
-    vault = OpeningVault(
-        settings.keys_url or dsn,
-        master_key=master_key(settings),
-        timeout=settings.append_timeout,
+    keys = keys_of(settings, dsn)
+    vault = (
+        SealedVault(dsn)
+        if keys is None
+        else OpeningVault(keys, master_key=master_key(settings), timeout=settings.append_timeout)
     )
     reads = PostgresReads(dsn, size=settings.pool_size, timeout=settings.read_timeout)
     async with (

@@ -6,7 +6,7 @@ that is elsewhere: whoever asks is told so, not that there is nothing.
 
 # ruff: noqa: ARG002 - the signatures are those of who has a log
 
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NoReturn
 from uuid import UUID
@@ -87,6 +87,13 @@ class OpeningVault(Vault):
     async def seal(self, subject: str, text: str, context: str) -> str:
         """Refuse."""
         _refuse()
+
+
+class SealedVault(OpeningVault):
+    """Opens nothing: nobody has said where the keys are."""
+
+    async def load(self, sealed: Iterable[str]) -> None:
+        """Load nothing; each text counts as one whose key was destroyed."""
 
 
 class NoWebhooks(PostgresWebhooks):

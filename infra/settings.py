@@ -511,6 +511,11 @@ def jwt_secret(settings: Settings) -> str | None:
     return secret
 
 
+def keys_of(settings: Settings, dsn: str) -> str | None:
+    """The database of the keys for one that is fed from Kafka; None if nothing says where."""
+    return None if settings.keys_url == dsn else settings.keys_url
+
+
 def writes_event_bus(settings: Settings) -> bool:
     """Whether the settings name a topic of the event bus to write to; others are read."""
     return not settings.event_bus_topics.keys().isdisjoint(EVENT_BUS_WRITTEN)

@@ -4,6 +4,7 @@ A sealed text is ``1:`` and the base64 of key id (16 bytes), nonce (12) and AES-
 ciphertext. The context (which submission, which score) is authenticated with it, so a
 sealed text copied elsewhere does not open. Keys live in a table of their own, outside the
 log, wrapped by the master key when there is one; without its key a sealed text is noise.
+A key that was destroyed leaves a row that says so; one without a row was lost.
 """
 
 import base64
@@ -24,7 +25,7 @@ from cryptography.hazmat.primitives.keywrap import (
 )
 from psycopg import AsyncConnection, Connection
 
-from domain.errors import KeyDestroyedError
+from domain.errors import KeyDestroyedError, UnavailableError
 from infra.batching import Batcher
 from infra.postgres import Row, Session, fetch_all
 
@@ -55,6 +56,21 @@ SELECT subject, key_id, key, wrapped_by FROM gradelog.learner_keys WHERE subject
 
 class VaultError(Exception):
     """A sealed text or a key does not open as it should."""
+
+
+class KeysMissingError(VaultError, UnavailableError):
+    """Keys are neither there nor destroyed: they were lost, or are elsewhere.
+
+    Its text names no learner, server or user: anybody may read it.
+    """
+
+    def __init__(self, key_ids: Iterable[UUID]) -> None:
+        first, *others = sorted(key_ids)
+        also = f" and {len(others)} more" if others else ""
+        super().__init__(
+            f"the learners' key {first}{also} is neither in the database of the keys nor was it"
+            " destroyed: that is another database, or its keys were not restored"
+        )
 
 
 class Vault:
@@ -128,18 +144,23 @@ class Vault:
         return [UUID(bytes=key_id) for key_id in found]
 
     async def load(self, sealed: Iterable[str]) -> None:
-        """Load the keys of these texts; destroyed ones stay missing."""
+        """Load the keys of these texts; destroyed ones stay missing.
+
+        Raises:
+            KeysMissingError: some are not there, although nobody destroyed them.
+            UnavailableError: the keys cannot be reached.
+        """
         if wanted := self.missing(sealed):
 
             async def ask(connection: AsyncConnection[Row]) -> list[Row]:
                 return await fetch_all(connection, FIND_BY_ID, (wanted,))
 
-            self._remember(await self._session.run(ask, within=self._timeout))
+            self._take_in(wanted, await self._session.run(ask, within=self._timeout))
 
     def load_sync(self, db: Connection[Row], sealed: Iterable[str]) -> None:
         """The same over a connection of the calling thread."""
         if wanted := self.missing(sealed):
-            self._remember(db.execute(FIND_BY_ID, (wanted,)).fetchall())
+            self._take_in(wanted, db.execute(FIND_BY_ID, (wanted,)).fetchall())
 
     async def _keys_of(self, subjects: Sequence[str]) -> Sequence[UUID]:
         wanted = sorted(set(subjects))  # in one order: two processes must not wait in a ring
@@ -158,6 +179,12 @@ class Vault:
 
         self._remember(await self._session.run(ask, within=self._timeout))
         return [self._by_subject[subject] for subject in subjects]
+
+    def _take_in(self, wanted: Iterable[UUID], rows: Sequence[Sequence[Any]]) -> None:
+        """Remember what was found of what was looked for by id, without what was destroyed."""
+        self._remember(row for row in rows if row[2] is not None)
+        if lost := set(wanted).difference(row[1] for row in rows):
+            raise KeysMissingError(lost)
 
     def _remember(self, rows: Iterable[Sequence[Any]]) -> None:
         for subject, key_id, key, wrapped_by in rows:

@@ -193,9 +193,11 @@ class Runner:
             batch = self._read(db, start, limit, types)
         except (psycopg.OperationalError, psycopg.InterfaceError):
             raise
-        except Exception as error:  # noqa: BLE001 - told of each read model
-            for follower in group:
-                self._fail(db, follower, start + 1, error)
+        except Exception as error:  # noqa: BLE001 - told of the read model
+            if len(group) > 1:
+                # What one of them asks for may be at fault; the others go on without it.
+                return max(self._advance_group(db, [one], start, limit) for one in group)
+            self._fail(db, group[0], start + 1, error)
             return 0
         read = time.perf_counter()
         self.figures.reading += read - began

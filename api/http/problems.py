@@ -188,7 +188,7 @@ def problem_of(error: Exception, locations: Locations = IN_BODY) -> Problem:
         case UnavailableError():
             # Its text may name servers and users of the database.
             logger.warning("not available: %s", error)
-            return Problem(503, kind, _UNAVAILABLE, headers={"Retry-After": "1"})
+            return Problem(503, "UnavailableError", _UNAVAILABLE, headers={"Retry-After": "1"})
         case HTTPException():
             return Problem(error.status_code, "NotFoundError", "there is nothing here")
     for family, status, headers in _STATUSES:

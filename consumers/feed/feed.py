@@ -23,6 +23,7 @@ from consumers.following.offsets import Offsets
 from consumers.following.reader_database import DatabaseGoneError
 from consumers.kafka.client import Client, Message, Partition
 from consumers.messages import Reached, place_in_log, topic_names
+from domain.errors import UnavailableError
 from domain.events import Recorded
 from projections.bulk import fetch
 from projections.read_model import ReadModel, Row
@@ -36,7 +37,8 @@ KEYS_AWAY: Final = 15.0
 """Seconds for which keys that could not be read count as away; they are tried more often."""
 
 Opened = Callable[[Sequence[Recorded]], Sequence[Recorded]]
-"""Opens what identifies people in events. Fails as a lost database does if it cannot now."""
+"""Opens what identifies people in events. If it cannot now, it fails as a lost database does, or
+with ``UnavailableError``, whose text anybody may read."""
 
 # The first statement of a fold. Each later one sees what was committed before it, so who waits
 # here for the others sees all of what they wrote. Both last as long as the transaction.
@@ -128,9 +130,14 @@ class Feed:
         """
         try:
             opened = self._opened(events)
-        except psycopg.Error as error:
-            # Anybody may ask how a read model is, and the rest of it may name servers and users.
-            self._keys_trouble = f"the learners' keys cannot be read ({type(error).__name__})"
+        except (psycopg.Error, UnavailableError) as error:
+            # Anybody may ask how a read model is, and what the driver says may name servers and
+            # users.
+            self._keys_trouble = (
+                str(error)
+                if isinstance(error, UnavailableError)
+                else f"the learners' keys cannot be read ({type(error).__name__})"
+            )
             self._keys_away_until = time.monotonic() + KEYS_AWAY
             raise DatabaseGoneError(f"the learners' keys: {message_of(error)}") from error
         if opened is not events:

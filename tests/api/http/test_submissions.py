@@ -321,8 +321,7 @@ def test_of_an_erased_learner_scores_are_left_and_answers_are_null(site: Site) -
     reason = {"annotation_creator": "c", "annotation_type": "t", "annotation_reason": "a secret"}
     lms.score(uuid, 1, 2, **reason)
     with psycopg.connect(site.dsn) as db:
-        statement = "DELETE FROM gradelog.learner_keys WHERE subject = %s"
-        db.execute(statement, (item["student_id"],))
+        db.execute("SELECT gradelog.destroy_key(%s)", (item["student_id"],))
     with serving(site.dsn, site.config) as fresh:  # this one has the key in no cache
         lms = fresh.service
         asked = {name: item[name] for name in ("course_id", "item_id", "item_type")}
@@ -338,3 +337,15 @@ def test_of_an_erased_learner_scores_are_left_and_answers_are_null(site: Site) -
         assert "secret" not in json.dumps(history)
         again = lms.post("/submissions/", body, headers=key)
         assert (again.json()["uuid"], again.json()["answer"]) == (uuid, None)
+
+
+def test_of_a_learner_whose_key_was_lost_nothing_is_answered(site: Site) -> None:
+    item = an_item()
+    uuid = site.service.create(item)["uuid"]
+    with psycopg.connect(site.dsn) as db:
+        statement = "DELETE FROM gradelog.learner_keys WHERE subject = %s"
+        db.execute(statement, (item["student_id"],))
+    with serving(site.dsn, site.config) as fresh:  # this one has the key in no cache
+        answer = fresh.service.get(f"/submissions/{uuid}/")
+    assert answer.status_code == 503
+    assert answer.json()["type"].endswith(":UnavailableError")

@@ -1,5 +1,6 @@
 """What cannot be folded stops one read model, and what is away for a while loses nothing."""
 
+import asyncio
 import threading
 from collections.abc import Callable, Sequence
 
@@ -9,10 +10,13 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from consumers.feed.feeding import Feeding
+from domain.errors import KeyDestroyedError
 from domain.events import Recorded
+from domain.learners.user import full_name_context
 from infra.feed import feeding
 from infra.kafka.client import kafka_client
 from infra.log.reader import connect
+from infra.main import open_backend
 from projections.gradebook import Gradebook
 from projections.registry import READ_MODELS
 from projections.submissions import Submissions
@@ -69,16 +73,7 @@ def test_names_are_waited_for_while_the_keys_are_out_of_reach(
     keys = new_database()
     term.begin(published)
     term.go_on(published, seed=1, steps=10)
-    # All of them before anybody may ask: a key that is not there is one that was erased.
-    with psycopg.connect(keys) as db:
-        for row in published.rows(
-            "SELECT key_id, subject, key, wrapped_by FROM gradelog.learner_keys"
-        ):
-            db.execute(
-                "INSERT INTO gradelog.learner_keys (key_id, subject, key, wrapped_by)"
-                " VALUES (%s, %s, %s, %s)",
-                row,
-            )
+    bring_keys(published, keys)
     allow(published.dsn, keys, "false")
     of_copy = settings(copy, kafka, topic_prefix, keys_url=keys)
     with feeding(of_copy, copy, [Gradebook]) as made:
@@ -95,6 +90,60 @@ def test_names_are_waited_for_while_the_keys_are_out_of_reach(
         with psycopg.connect(copy, autocommit=True) as db:
             eventually(lambda: db.execute(TROUBLE).fetchone() is None)
     assert_same_rows(published.dsn, copy, [Gradebook])
+
+
+def test_names_are_waited_for_while_keys_are_missing(
+    published: School,
+    copy: str,
+    kafka: str,
+    topic_prefix: str,
+    new_database: Callable[[], str],
+) -> None:
+    keys = new_database()
+    term.begin(published)
+    term.go_on(published, seed=1, steps=10)
+    of_copy = settings(copy, kafka, topic_prefix, keys_url=keys)
+    with (
+        feeding(of_copy, copy, [Gradebook]),
+        psycopg.connect(copy, autocommit=True) as db,
+    ):
+        (told,) = eventually(
+            lambda: db.execute(f"{TROUBLE} AND trouble LIKE '%%destroyed%%'").fetchone()
+        )
+        assert "not restored" in told
+        assert db.execute("SELECT error FROM gradelog.read_models").fetchone() == (None,)
+        assert db.execute("SELECT count(*) FROM gradebook_v2.users").fetchone() == (0,)
+        published.rows("SELECT gradelog.destroy_key(subject) FROM gradelog.learner_keys LIMIT 1")
+        bring_keys(published, keys)
+        wait_until_fed(published.dsn, copy, [Gradebook])
+        eventually(lambda: db.execute(TROUBLE).fetchone() is None)
+        named = "SELECT count(*) FROM gradebook_v2.users WHERE full_name IS NOT NULL"
+        assert db.execute(named).fetchone() != (0,)
+
+
+def test_without_a_database_of_the_keys_everything_stays_sealed(
+    published: School, copy: str, kafka: str, topic_prefix: str
+) -> None:
+    term.begin(published)
+    of_copy = settings(copy, kafka, topic_prefix)
+    with feeding(of_copy, copy, [Gradebook]):
+        wait_until_fed(published.dsn, copy, [Gradebook])
+        with psycopg.connect(copy, autocommit=True) as db:
+            named = "SELECT bool_or(full_name IS NOT NULL), count(*) > 0 FROM gradebook_v2.users"
+            assert db.execute(named).fetchone() == (False, True)
+    (name, user_id) = next(
+        (event["full_name"], event["user_id"])
+        for event in published.events("learners.UserRegistered")
+        if event["full_name"]
+    )
+
+    async def read() -> str:
+        async with open_backend(of_copy, copy) as opened:
+            await opened.vault.load([name])
+            return opened.vault.open(name, full_name_context(user_id))
+
+    with pytest.raises(KeyDestroyedError):
+        asyncio.run(read())
 
 
 def test_keys_that_are_waited_for_keep_no_other_member_away(
@@ -127,6 +176,16 @@ def test_keys_that_are_waited_for_keep_no_other_member_away(
         answered.set()
         stop.set()
         member.join(60)
+
+
+def bring_keys(school: School, keys: str) -> None:
+    """Bring the keys of learners to a database of their own, all of them at once."""
+    columns = "key_id, subject, key, wrapped_by, destroyed_at"
+    with psycopg.connect(keys) as db:
+        for row in school.rows(f"SELECT {columns} FROM gradelog.learner_keys"):
+            db.execute(
+                f"INSERT INTO gradelog.learner_keys ({columns}) VALUES (%s, %s, %s, %s, %s)", row
+            )
 
 
 def allow(server: str, dsn: str, whether: str) -> None:

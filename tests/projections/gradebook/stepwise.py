@@ -6,8 +6,9 @@ from typing import Any
 
 from psycopg import Connection
 
+from infra.database import now
 from infra.engine import Engine
-from infra.grading import Appending, now
+from infra.grading import Appending
 from infra.log.postgres_log import PostgresLog
 from infra.log.reader import PostgresLogReader, connect
 from infra.vault import Vault

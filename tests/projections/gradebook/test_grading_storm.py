@@ -10,8 +10,9 @@ from domain.errors import DomainError
 from domain.grades.application import GRADEBOOK, OverrideRequest
 from domain.grades.regrading import Lens, regrade
 from domain.grades.structure import Viewer
+from infra.database import now
 from infra.engine import Engine
-from infra.grading import Appending, now
+from infra.grading import Appending
 from infra.log.postgres_log import PostgresLog
 from infra.log.reader import PostgresLogReader, connect
 from infra.vault import Vault
