@@ -7,9 +7,15 @@ harm; and a lease that ends later than anybody would have it is none, or a clock
 back would keep everybody waiting for the dead.
 """
 
+import os
+import secrets
+import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, ClassVar, Final, LiteralString
 
+import psycopg
 from psycopg import Connection
 
 from projections.bulk import fetch
@@ -56,10 +62,21 @@ class LeaseLostError(Exception):
     """Another process works, or may: this one must stop."""
 
 
+def new_holder() -> str:
+    """A name for a holder of leases.
+
+    The random part tells two apart whose processes have the same number, on machines that
+    have the same name.
+    """
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
 class LeasedPosition:
     """The row, over one connection in autocommit mode.
 
     Attributes:
+        db: the connection.
+        lifetime: seconds that the lease lasts without being renewed.
         position: of the last event that is done with; known once the lease is ours.
         lease_ends: by this process's monotonic clock; the database waits longer, never shorter.
     """
@@ -80,12 +97,12 @@ class LeasedPosition:
 
         Args:
             db: the connection.
-            holder: name of this process; no two at any time have the same.
+            holder: name of this holder; no two at any time have the same.
             lifetime: seconds that the lease lasts without being renewed.
         """
-        self._db = db
+        self.db = db
+        self.lifetime = lifetime
         self._holder = holder
-        self._lifetime = lifetime
         self._epoch = 0
         self.position = 0
         self.lease_ends = 0.0
@@ -97,25 +114,37 @@ class LeasedPosition:
 
     def is_free(self) -> bool:
         """Whether nobody holds the lease."""
-        return bool(fetch(self._db, self._sql(_IS_FREE), self._lifetime)[0][0])
+        return bool(fetch(self.db, self._sql(_IS_FREE), self.lifetime)[0][0])
 
     def acquire(self) -> bool:
         """Take the lease if it is free; then ``position`` is where to go on."""
         began = time.monotonic()
-        rows = fetch(self._db, self._sql(_ACQUIRE), self._holder, self._lifetime, self._lifetime)
+        rows = fetch(self.db, self._sql(_ACQUIRE), self._holder, self.lifetime, self.lifetime)
         if not rows:
             return False
         self._epoch, self.position = rows[0]
-        self.lease_ends = began + self._lifetime
+        self.lease_ends = began + self.lifetime
         return True
+
+    @contextmanager
+    def held(self) -> Iterator[bool]:
+        """Take the lease if it is free, and give it back; yields whether it is ours."""
+        ours = self.acquire()
+        try:
+            yield ours
+        finally:
+            if ours:
+                with suppress(psycopg.Error):
+                    self.release()
 
     def release(self) -> None:
         """Give the lease back if it is still ours."""
-        self._db.execute(self._sql(_RELEASE), (self._epoch, self._holder))
+        self.lease_ends = 0.0
+        self.db.execute(self._sql(_RELEASE), (self._epoch, self._holder))
 
     def note(self, error: str) -> None:
         """Tell why nobody works; nothing is noted while somebody does."""
-        self._db.execute(self._sql(_NOTE), (error[:LONGEST_ERROR], self._lifetime))
+        self.db.execute(self._sql(_NOTE), (error[:LONGEST_ERROR], self.lifetime))
 
     def _save(self, position: int, *also: Any, well: bool) -> None:
         """Note that everything up to a position is done, and keep the lease.
@@ -129,11 +158,11 @@ class LeasedPosition:
             LeaseLostError: another process has taken over; nothing was noted.
         """
         began = time.monotonic()
-        mine = (position, self._lifetime, well, position, self._epoch, self._holder)
-        if fetch(self._db, self._sql(_SAVE), *mine, *also)[0][0] != 1:
+        mine = (position, self.lifetime, well, position, self._epoch, self._holder)
+        if fetch(self.db, self._sql(_SAVE), *mine, *also)[0][0] != 1:
             raise LeaseLostError("another process has taken over")
         self.position = position
-        self.lease_ends = began + self._lifetime
+        self.lease_ends = began + self.lifetime
 
     def _lock(self) -> None:
         """Keep the lease from being taken until the transaction ends.
@@ -141,7 +170,7 @@ class LeasedPosition:
         Raises:
             LeaseLostError: it is not ours.
         """
-        if not self._db.execute(self._sql(_LOCK_MINE), (self._epoch, self._holder)).rowcount:
+        if not self.db.execute(self._sql(_LOCK_MINE), (self._epoch, self._holder)).rowcount:
             raise LeaseLostError("another process has taken over")
 
     def _sql(self, text: LiteralString) -> LiteralString:

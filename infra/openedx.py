@@ -1,6 +1,5 @@
 """The event bus of Open edX in a process: made from the settings, and the facts it needs."""
 
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -29,6 +28,7 @@ from infra.log.reader import PostgresLogReader
 from infra.postgres import Row
 from infra.relay import connect
 from infra.settings import Settings, master_key
+from infra.threads import in_thread
 from infra.vault import Vault
 
 if TYPE_CHECKING:  # the package that they need is an option
@@ -187,16 +187,8 @@ def openedx_relaying(settings: Settings, dsn: str) -> Iterator["OpenEdxRelay | N
         if relay is None:
             yield None
             return
-        stop = threading.Event()
-        thread = threading.Thread(
-            target=relay.run, args=(stop,), name="gradelog openedx relay", daemon=True
-        )
-        thread.start()
-        try:
+        with in_thread(relay.run, "gradelog openedx relay"):
             yield relay
-        finally:
-            stop.set()
-            thread.join(30)
 
 
 def openedx_inlets(settings: Settings, registry: "Registry") -> list[Inlet]:

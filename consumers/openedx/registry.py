@@ -1,6 +1,7 @@
 """The schema registry: which number a schema has, and which schema has a number."""
 
 import threading
+import time
 from types import TracebackType
 from typing import Final, Self, TypeVar
 from urllib.parse import quote
@@ -16,6 +17,7 @@ CONTENT_TYPE: Final = "application/vnd.schemaregistry.v1+json"
 TIMEOUT: Final = 5.0
 """Seconds for one question, and half of that to connect: a lease must outlast it."""
 
+LARGEST_ANSWER: Final = 4 * 1024 * 1024
 NO_SUCH_SCHEMA: Final = 40403
 
 
@@ -40,6 +42,7 @@ class Registry:
             url: of the registry; a name and a password in it are used.
             timeout: seconds that an answer may take.
         """
+        self._timeout = timeout
         self._client = httpx.Client(
             base_url=url.rstrip("/") + "/",
             timeout=httpx.Timeout(timeout, connect=timeout / 2),
@@ -102,17 +105,16 @@ class Registry:
 
     def _ask(self, method: str, path: str, member: str, kind: type[T], body: object = None) -> T:
         """One member of the answer to a question."""
+        content = None if body is None else orjson.dumps(body)
         try:
-            with self._guard:
-                answer = self._client.request(
-                    method, path, content=None if body is None else orjson.dumps(body)
-                )
+            with self._guard, self._client.stream(method, path, content=content) as answer:
+                text = self._whole(answer)
         except httpx.HTTPError as error:
             raise RegistryError(
                 f"the schema registry does not answer: {type(error).__name__}", passing=True
             ) from error
         try:
-            found = orjson.loads(answer.content)
+            found = orjson.loads(text)
         except orjson.JSONDecodeError:
             found = None
         told = found if isinstance(found, dict) else {}
@@ -121,10 +123,24 @@ class Registry:
             # stands before it, or our settings.
             unknown = told.get("error_code") == NO_SUCH_SCHEMA
             raise RegistryError(
-                f"the schema registry says {answer.status_code}: {answer.text[:300]}",
+                f"the schema registry says {answer.status_code}: {_readable(text)}",
                 passing=not unknown,
             )
         value = told.get(member)
         if not isinstance(value, kind):
             raise RegistryError("the schema registry answers nonsense", passing=True)
         return value
+
+    def _whole(self, answer: httpx.Response) -> bytes:
+        """What is answered. The client's own limit is for each part, however many come."""
+        deadline = time.monotonic() + self._timeout
+        whole = bytearray()
+        for part in answer.iter_bytes():
+            whole += part
+            if len(whole) > LARGEST_ANSWER or time.monotonic() > deadline:
+                raise RegistryError("the schema registry does not come to an end", passing=True)
+        return bytes(whole)
+
+
+def _readable(text: bytes) -> str:
+    return text.decode(errors="replace")[:300]

@@ -6,8 +6,6 @@ the same id and leave none out. A signal that cannot be made or sent holds up th
 and says so: nothing is left out in silence.
 """
 
-import os
-import secrets
 import socket
 import threading
 import time
@@ -15,18 +13,17 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from typing import Final, Protocol
 
-import psycopg
 import structlog
 from psycopg import Connection
 
-from consumers.kafka.client import Client, KafkaError
-from consumers.leased import LeaseLostError
+from consumers.kafka.client import Admin, Client, KafkaError, Topic
+from consumers.leading import StuckError, take_turns
+from consumers.leased import LeaseLostError, new_holder
 from consumers.openedx.encoding import Encoded, encode
 from consumers.openedx.registry import Registry, RegistryError
 from consumers.openedx.sending import Sending
 from consumers.openedx.store import OpenEdxStore
 from consumers.openedx.translating import TYPES, Facts, signals_of
-from consumers.relay.publisher import StuckError
 from domain.events import Recorded
 from projections.log import LogReader
 from projections.read_model import Row
@@ -40,8 +37,9 @@ BATCH: Final = 1000
 SAVE_WITHIN: Final = 1.0
 IDLE: Final = 0.25
 SHORTEST_PAUSE: Final = 0.002
-FIRST_RETRY: Final = 0.5
-LONGEST_RETRY: Final = 15.0
+TOPICS_EVERY: Final = 5.0
+RETRY: Final = 15.0
+"""Seconds until what went wrong is tried again, at most."""
 
 
 class Gatherer(Protocol):
@@ -66,6 +64,7 @@ class OpenEdxRelay:
         source: str,
         pii: bool = False,
         lifetime: float = LIFETIME,
+        retry: float = RETRY,
         batch: int = BATCH,
     ) -> None:
         """Make it.
@@ -80,6 +79,7 @@ class OpenEdxRelay:
             source: the ``source`` of the messages.
             pii: tell names, addresses and answers.
             lifetime: seconds that the lease lasts without being renewed.
+            retry: seconds until what went wrong is tried again, at most.
             batch: most events to read at once.
         """
         self._client = client
@@ -91,79 +91,51 @@ class OpenEdxRelay:
         self._source = source
         self._pii = pii
         self._lifetime = lifetime
+        self._retry = retry
         self._batch = batch
         self._host = socket.gethostname()
-        self.holder = f"{self._host}:{os.getpid()}:{secrets.token_hex(4)}"
+        self.holder = new_holder()
 
     def run(self, stop: threading.Event) -> None:
         """Work or stand by until ``stop`` is set, whatever happens to the others."""
-        pause = FIRST_RETRY
-        while not stop.is_set():
-            began = time.monotonic()
-            try:
-                with self._connect() as db:
-                    self._stand_by(db, stop)
-                continue
-            except (
-                psycopg.OperationalError,
-                psycopg.InterfaceError,
-                KafkaError,
-                RegistryError,
-                LeaseLostError,
-            ) as error:
-                logger.warning("the event bus is not written to", error=_told(error))
-            except StuckError as error:
-                logger.error("the event bus stands still", error=_told(error))  # noqa: TRY400
-            except Exception:
-                logger.exception("writing to the event bus stumbled")
-            if time.monotonic() - began > 2 * LONGEST_RETRY:
-                pause = FIRST_RETRY
-            stop.wait(pause)
-            pause = min(pause * 2, LONGEST_RETRY)
+        take_turns(
+            "the event bus",
+            self._connect,
+            lambda db: OpenEdxStore(db, holder=self.holder, lifetime=self._lifetime),
+            lambda store: self._try_to_work(store, stop),
+            stop,
+            passing=(KafkaError, RegistryError),
+            longest_pause=self._retry,
+        )
 
-    def _stand_by(self, db: Connection[Row], stop: threading.Event) -> None:
-        store = OpenEdxStore(db, holder=self.holder, lifetime=self._lifetime)
-        while not stop.is_set():
-            if not store.is_free():
-                stop.wait(min(1.0, self._lifetime / 4))
-                continue
-            try:
-                # Whoever cannot reach the topics leaves the lease to somebody who can.
-                counts = self._partitions()
-                if not store.acquire():
-                    continue
-                try:
-                    self._work(db, store, counts, stop)
-                finally:
-                    with suppress(psycopg.Error):
-                        store.release()
-            except LeaseLostError:
-                raise
-            except Exception as error:
-                with suppress(psycopg.Error):
-                    store.note(_told(error))
-                raise
-
-    def _partitions(self) -> dict[str, int]:
-        """How many partitions the topics have. They belong to the event bus: none is made."""
+    def _try_to_work(self, store: OpenEdxStore, stop: threading.Event) -> None:
         with closing(self._client.admin()) as admin:
-            found = admin.topics(sorted(set(self._topics.values())))
-        if missing := sorted(set(self._topics.values()) - set(found)):
+            # Whoever cannot reach the topics leaves the lease to somebody who can.
+            found = self._find_topics(admin)
+            with store.held() as ours:
+                if ours:
+                    logger.info("the event bus is written to", position=store.position)
+                    self._work(store, admin, found, stop)
+
+    def _find_topics(self, admin: Admin) -> Mapping[str, Topic]:
+        """The topics as they are now. They belong to the event bus: none is made."""
+        names = set(self._topics.values())
+        found = admin.topics(sorted(names))
+        if missing := sorted(names.difference(found)):
             raise KafkaError(f"there is no topic {', '.join(missing)}")
-        return {name: topic.partitions for name, topic in found.items()}
+        return found
 
     def _work(
         self,
-        db: Connection[Row],
         store: OpenEdxStore,
-        counts: Mapping[str, int],
+        admin: Admin,
+        topics: Mapping[str, Topic],
         stop: threading.Event,
     ) -> None:
-        logger.info("the event bus is written to", position=store.position)
         with closing(self._client.producer()) as producer:
             work = Sending(producer, store, save_within=min(SAVE_WITHIN, self._lifetime / 4))
             try:
-                self._follow(db, work, counts, stop)
+                self._follow(store.db, work, admin, topics, stop)
             except LeaseLostError:
                 # What is not stored yet is for somebody else to send.
                 producer.close(0.0)
@@ -179,34 +151,51 @@ class OpenEdxRelay:
         self,
         db: Connection[Row],
         work: Sending,
-        counts: Mapping[str, int],
+        admin: Admin,
+        topics: Mapping[str, Topic],
         stop: threading.Event,
     ) -> None:
+        """Write until told to stop, or until the topics are others than they were."""
         position = work.position
+        look_at = time.monotonic() + TOPICS_EVERY
         while not stop.is_set():
             found = self._reader.read(db, after=position, limit=self._batch, types=TYPES)
             if found.events:
-                self._send(db, work, found.events, counts, stop)
+                self._send(db, work, found.events, topics, stop)
                 if stop.is_set():
                     return
             position = found.end
             work.reached(position)
             work.tick(caught_up=not len(found))
+            if time.monotonic() >= look_at:
+                if not self._are_still(topics, work, admin, stop):
+                    logger.warning("topics of the event bus have changed")
+                    return
+                look_at = time.monotonic() + TOPICS_EVERY
             if not len(found):
                 stop.wait(IDLE)
+
+    def _are_still(
+        self, topics: Mapping[str, Topic], work: Sending, admin: Admin, stop: threading.Event
+    ) -> bool:
+        """Whether the topics are what they were: keys have other places in one that has grown."""
+        # A broker that owes answers is waited for, and not asked whatever else.
+        while not work.has_stored_all and not stop.wait(SHORTEST_PAUSE):
+            work.tick()
+        return stop.is_set() or self._find_topics(admin) == topics
 
     def _send(
         self,
         db: Connection[Row],
         work: Sending,
         events: Sequence[Recorded],
-        counts: Mapping[str, int],
+        topics: Mapping[str, Topic],
         stop: threading.Event,
     ) -> None:
         facts = self._gatherer.gather(db, events)
         for recorded in events:
             for topic, message in self._messages(recorded, facts):
-                work.send(topic, counts[topic], message, recorded)
+                work.send(topic, topics[topic].partitions, message, recorded)
             work.reached(recorded.position)
             work.tick()
             while work.is_full and not stop.wait(SHORTEST_PAUSE):
@@ -242,12 +231,3 @@ class OpenEdxRelay:
         except Exception as error:
             # Not its text: that may quote what somebody wrote.
             raise StuckError(recorded.position, type(error).__name__) from error
-
-
-def _told(error: Exception) -> str:
-    """The error in one line. The details of a server error may hold values of a row."""
-    if isinstance(error, StuckError):
-        return str(error)
-    if isinstance(error, psycopg.Error) and error.diag.message_primary:
-        return error.diag.message_primary
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:1000]

@@ -6,10 +6,9 @@ from contextlib import suppress
 from typing import Final
 
 from consumers.kafka.client import KafkaError, MessageTooLargeError, Partition, Producer
-from consumers.leased import LeaseLostError
+from consumers.leading import StuckError
 from consumers.openedx.encoding import Encoded, partition_of
 from consumers.openedx.store import OpenEdxStore
-from consumers.relay.publisher import StuckError
 from domain.events import Recorded
 
 MOST_ON_THEIR_WAY: Final = 500
@@ -34,8 +33,17 @@ class Sending:
 
     @property
     def is_full(self) -> bool:
-        """Whether enough is on its way."""
-        return self._producer.sent - self._stored >= MOST_ON_THEIR_WAY
+        """Whether enough is on its way.
+
+        No more than is stored already: what comes before a message that cannot be stored would
+        be sent again with every new try, and so it becomes less with each of them.
+        """
+        return self._producer.sent - self._stored >= min(MOST_ON_THEIR_WAY, max(1, self._stored))
+
+    @property
+    def has_stored_all(self) -> bool:
+        """Whether nothing is on its way, as far as was looked."""
+        return self._stored == self._producer.sent
 
     def send(self, topic: str, partitions: int, message: Encoded, recorded: Recorded) -> None:
         """Put a message on its way.
@@ -46,7 +54,7 @@ class Sending:
             StuckError: it is too large.
         """
         if not self._store.is_ours:
-            raise LeaseLostError("the lease has run out")
+            self._save(well=False)
         try:
             self._producer.send(
                 Partition(topic, partition_of(message.key, partitions)),
@@ -72,10 +80,8 @@ class Sending:
         self._stored = self._producer.acknowledged()
         while self._steps and self._steps[0][0] <= self._stored:
             self.position = self._steps.popleft()[1]
-        if not self._store.is_ours:
-            raise LeaseLostError("the lease has run out")
         if time.monotonic() - self._saved_at >= self._save_within:
-            self._save(well=caught_up and self._stored == self._producer.sent)
+            self._save(well=caught_up and self.has_stored_all)
 
     def wind_up(self) -> None:
         """Wait a little for what was sent, and save how far it came."""

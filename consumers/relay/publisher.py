@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 import orjson
 
 from consumers.kafka.client import KafkaError, MessageTooLargeError, Partition, Producer, Topic
+from consumers.leading import StuckError
 from consumers.leased import LeaseLostError
 from consumers.messages import Reached, event_headers, mark, partition_of, place_of, time_text
 from consumers.relay.store import RelayStore
@@ -37,14 +38,6 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
 
-class StuckError(Exception):
-    """An event cannot be published; those after it wait."""
-
-    def __init__(self, position: int, reason: object) -> None:
-        super().__init__(f"the event at position {position} cannot be published: {reason}")
-        self.position = position
-
-
 class SilenceError(KafkaError):
     """Kafka has not acknowledged anything for too long."""
 
@@ -60,12 +53,12 @@ class _Step(NamedTuple):
 
 @dataclass(slots=True)
 class Figures:
-    """What a relay did so far. Waiting is for Kafka, in seconds of the wall clock."""
+    """What a relay did so far. Terms are with the lease; waiting is for Kafka, in seconds."""
 
     events: int = 0
     marks: int = 0
     saves: int = 0
-    restarts: int = 0
+    terms: int = 0
     waiting: float = 0.0
 
 
@@ -120,6 +113,7 @@ class Publisher:
             LeaseLostError: the lease may be somebody else's by now.
             KafkaError: what was sent may be lost.
         """
+        self._expect_answers()
         at, time_, timestamp = _EPOCH, b"", 0
         began_at = sent = self._bytes
         count = 0
@@ -177,6 +171,7 @@ class Publisher:
         """
         if not self._store.is_ours:
             raise LeaseLostError(NOT_RENEWED)
+        self._expect_answers()
         now = datetime.now(UTC)
         milliseconds = int(now.timestamp() * 1000)
         for topic in self._topics.values():
@@ -264,6 +259,11 @@ class Publisher:
         self._figures.saves += 1
 
     # --- inside -----------------------------------------------------------------------------
+
+    def _expect_answers(self) -> None:
+        """Whoever was asked nothing owes no answer, however long nobody looked."""
+        if self.has_stored_all:
+            self._heard = time.monotonic()
 
     def _place(self, place: tuple[str, bytes]) -> Partition:
         purpose, key = place

@@ -6,10 +6,7 @@ last, and saves only what Kafka has stored: so a crash, a lost answer or a secon
 messages and leave none out. That a repeat is harmless is written in ``publisher``.
 """
 
-import os
-import secrets
 import selectors
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -22,13 +19,13 @@ import structlog
 from psycopg import Connection
 
 from consumers.kafka.client import Admin, Client, KafkaError, Topic
-from consumers.leased import LeaseLostError
+from consumers.leading import take_turns
+from consumers.leased import LeaseLostError, new_holder
 from consumers.relay.log import BATCH, LogAhead
-from consumers.relay.publisher import Figures, Publisher, StuckError
+from consumers.relay.publisher import Figures, Publisher
 from consumers.relay.store import NotedTopic, RelayStore
 from consumers.relay.topics import (
     TopicsChangedError,
-    TopicsError,
     TopicSettings,
     are_others,
     check_partitions,
@@ -56,9 +53,8 @@ SILENCE: Final = 30.0
 SHORTEST_PAUSE: Final = 0.002
 LONGEST_PAUSE: Final = 0.05
 PAUSE_GROWTH: Final = 1.25
-FIRST_RETRY: Final = 0.2
 RETRY: Final = 5.0
-"""Seconds until what went wrong is tried again; of what may be over soon, the most."""
+"""Seconds until what went wrong is tried again, at most."""
 
 PROMPTLY: Final = 0.2
 """Seconds to wait for the last messages before looking for more events."""
@@ -90,7 +86,7 @@ class Relay:
             topics: which topics there are.
             source: the ``source`` of the messages.
             lifetime: seconds that the lease lasts without being renewed.
-            retry: seconds until what went wrong is tried again.
+            retry: seconds until what went wrong is tried again, at most.
             silence: seconds without any acknowledgement after which a producer is given up.
             batch: most events to read at once.
         """
@@ -102,74 +98,43 @@ class Relay:
         self._retry = retry
         self._silence = silence
         self._batch = batch
-        # The random part tells two relays apart whose processes have the same number, on
-        # machines that have the same name.
-        self.holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self.holder = new_holder()
         self.figures = Figures()
 
     def run(self, stop: threading.Event) -> None:
         """Work or stand by until ``stop`` is set, whatever happens to Kafka or the database."""
-        pause = FIRST_RETRY
-        while not stop.is_set():
-            began = time.monotonic()
-            try:
-                with self._connect() as db:
-                    self._stand_by(db, stop)
-                continue
-            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-                logger.warning("relay lost the database", error=_message(error))
-            except KafkaError as error:
-                logger.warning("relay cannot publish", error=_message(error))
-            except (StuckError, TopicsError) as error:
-                logger.error("relay stands still", error=_message(error))  # noqa: TRY400 - no defect
-                pause = self._retry
-            except Exception:
-                logger.exception("relay stumbled")
-                pause = self._retry
-            self.figures.restarts += 1
-            if time.monotonic() - began > 2 * self._retry:
-                pause = FIRST_RETRY
-            stop.wait(pause)
-            pause = min(pause * 2, self._retry)
+        take_turns(
+            "relay",
+            self._connect,
+            self._store,
+            lambda store: self._try_to_work(store, stop),
+            stop,
+            passing=KafkaError,
+            longest_pause=self._retry,
+        )
 
-    # --- the lease --------------------------------------------------------------------------
-
-    def _stand_by(self, db: Connection[Row], stop: threading.Event) -> None:
-        """Work whenever nobody else does."""
+    def _store(self, db: Connection[Row]) -> RelayStore:
         # Without a handler the driver would keep every notification.
         db.add_notify_handler(lambda _: None)
         db.execute(f"LISTEN {CHANNEL}")
-        store = RelayStore(db, holder=self.holder, lifetime=self._lifetime)
-        while not stop.is_set():
-            if not store.is_free():
-                stop.wait(min(1.0, self._lifetime / 4))
-                continue
-            try:
-                self._try_to_work(db, store, stop)
-            except Exception as error:
-                with suppress(psycopg.Error):
-                    store.note(_message(error))
-                raise
+        return RelayStore(db, holder=self.holder, lifetime=self._lifetime)
 
-    def _try_to_work(self, db: Connection[Row], store: RelayStore, stop: threading.Event) -> None:
+    def _try_to_work(self, store: RelayStore, stop: threading.Event) -> None:
         with closing(self._client.admin()) as admin:
             # Whoever cannot reach Kafka leaves the lease to somebody who can.
             admin.topics(list(self._topics.names.values()))
-            if not store.acquire():
-                return
-            logger.info("relay works", holder=self.holder, position=store.position)
-            try:
-                self._work(db, store, admin, stop)
-            except (LeaseLostError, TopicsChangedError) as error:
-                logger.warning("relay begins anew", reason=str(error))
-            finally:
-                with suppress(psycopg.Error):
-                    store.release()
+            with store.held() as ours:
+                if not ours:
+                    return
+                logger.info("relay works", holder=self.holder, position=store.position)
+                self.figures.terms += 1
+                try:
+                    self._work(store, admin, stop)
+                except TopicsChangedError as error:
+                    logger.warning("relay begins anew", reason=str(error))
             logger.info("relay stopped", position=store.position)
 
-    def _work(
-        self, db: Connection[Row], store: RelayStore, admin: Admin, stop: threading.Event
-    ) -> None:
+    def _work(self, store: RelayStore, admin: Admin, stop: threading.Event) -> None:
         """Publish until told to stop."""
         found = make_missing(admin, self._topics, stop)
         check_partitions(self._topics, found)
@@ -196,9 +161,13 @@ class Relay:
             )
             ahead = LogAhead(self._connect, batch=self._batch)
             try:
-                self._follow(db, work, ahead, stop)
-            except StuckError:
-                work.wind_up()
+                self._follow(store.db, work, ahead, stop)
+            except (LeaseLostError, TopicsChangedError, psycopg.Error):
+                raise
+            except Exception:
+                # Else what Kafka has stored by now would be sent again with every new try.
+                with suppress(Exception):
+                    work.wind_up()
                 raise
             finally:
                 ahead.close()
@@ -356,14 +325,3 @@ class _Marks:
 
 def _with_id(topic: Topic, noted: NotedTopic) -> Topic:
     return replace(topic, id=topic.id or noted.id)
-
-
-def _message(error: Exception) -> str:
-    """The error in one line. The details of a server error may hold values of a row."""
-    if isinstance(error, StuckError | TopicsError):
-        return str(error)
-    if isinstance(error, psycopg.Error) and error.diag.message_primary:
-        text = error.diag.message_primary
-    else:
-        text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}"[:1000]

@@ -43,7 +43,7 @@ class RelayStore(LeasedPosition):
 
     def partitions(self) -> dict[Partition, int]:
         """The position of the last event in each partition that has one."""
-        rows = fetch(self._db, _PARTITIONS)
+        rows = fetch(self.db, _PARTITIONS)
         return {Partition(topic, number): position for topic, number, position in rows}
 
     def save(self, position: int, moved: Mapping[Partition, int], *, well: bool = False) -> None:
@@ -69,7 +69,7 @@ class RelayStore(LeasedPosition):
 
     def topics(self) -> dict[str, NotedTopic]:
         """The topics that the position speaks of."""
-        return {topic: NotedTopic(*rest) for topic, *rest in fetch(self._db, _TOPICS)}
+        return {topic: NotedTopic(*rest) for topic, *rest in fetch(self.db, _TOPICS)}
 
     def note_topics(self, topics: Collection[Topic], *, begin_again: bool) -> None:
         """Publish to these from now on; from the beginning of the log if they are others.
@@ -77,14 +77,14 @@ class RelayStore(LeasedPosition):
         Raises:
             LeaseLostError: another relay has taken over; nothing was noted.
         """
-        with self._db.transaction():
+        with self.db.transaction():
             self._lock()
-            self._db.execute(_FORGET_TOPICS)
+            self.db.execute(_FORGET_TOPICS)
             for topic in topics:
-                self._db.execute(_NOTE_TOPIC, (topic.name, topic.id, topic.partitions))
+                self.db.execute(_NOTE_TOPIC, (topic.name, topic.id, topic.partitions))
             if begin_again:
-                self._db.execute(_FORGET_PARTITIONS)
-                self._db.execute(_BEGIN_AGAIN)
+                self.db.execute(_FORGET_PARTITIONS)
+                self.db.execute(_BEGIN_AGAIN)
         if begin_again:
             self.position = 0
 
@@ -92,5 +92,5 @@ class RelayStore(LeasedPosition):
 
     def grading(self) -> tuple[int, int]:
         """Up to where grades are calculated, and where the last of that is recorded."""
-        graded, graded_at = fetch(self._db, _GRADING)[0]
+        graded, graded_at = fetch(self.db, _GRADING)[0]
         return graded, graded_at

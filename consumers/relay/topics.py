@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 
 from consumers.kafka.client import Admin, Client, KafkaError, NewTopic, Partition, Topic
+from consumers.leading import StandstillError
 from consumers.messages import COURSES, PEOPLE, topic_names
 from consumers.relay.store import NotedTopic
 
@@ -22,7 +23,7 @@ CREATION_TIMEOUT: Final = 15.0
 _LOOK_AGAIN: Final = 0.1
 
 
-class TopicsError(Exception):
+class TopicsError(StandstillError):
     """The log cannot be published to the topics as they are; the message says what to do."""
 
 

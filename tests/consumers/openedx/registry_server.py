@@ -4,7 +4,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -22,6 +22,8 @@ class SchemaRegistry(ThreadingHTTPServer):
         self.questions: list[str] = []
         self.broken: int | None = None
         self.nonsense: bytes | None = None
+        self.endless: bytes | None = None
+        """Comes again and again, with a pause after each."""
         self.refused: str | None = None
         """What subjects must not have in their names."""
         self.hold: threading.Event | None = None
@@ -73,12 +75,24 @@ class _Handler(BaseHTTPRequestHandler):
             hold.wait(60)
         if self.server.broken:
             status, body = self.server.broken, {"error_code": self.server.broken}
+        if self.server.endless is not None:
+            self._answer_without_end(self.server.endless)
+            return
         content = self.server.nonsense or json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/vnd.schemaregistry.v1+json")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
+
+    def _answer_without_end(self, part: bytes) -> None:
+        self.close_connection = True
+        self.send_response(200)
+        self.end_headers()
+        pause = threading.Event()
+        with suppress(ConnectionError):  # until the client hangs up
+            while not pause.wait(0.01):
+                self.wfile.write(part)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """Tests tell what went wrong."""

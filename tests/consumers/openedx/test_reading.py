@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from fastavro import parse_schema, schemaless_writer
+from structlog.testing import capture_logs
 
 from consumers.kafka.client import Client, Partition
 from consumers.openedx.signals import (
@@ -255,10 +256,16 @@ def test_only_what_a_topic_is_for_is_read_from_it(dsn: str, settings: Settings, 
     # Whoever may enrol people must not make himself staff.
     lms.send((ROLE_ADDED, role(8, "mallory", "instructor")), (ENROLLED, enrollment(7, "ada")))
     for_roles = {ROLE_ADDED: "elsewhere", ENROLLED: ROSTER}
-    with reading(settings.model_copy(update={"event_bus_topics": for_roles})):
+    with (
+        capture_logs() as logged,
+        reading(settings.model_copy(update={"event_bus_topics": for_roles})),
+    ):
         done(dsn, 2)
     assert types(dsn) == ["learners.UserRegistered", "learners.LearnerEnrolled"]
     assert rows(dsn, "SELECT FROM gradelog.inbound_parked") == []
+    # The other topic may be a name that is wrong, so whoever runs this hears of it.
+    (missing,) = [entry for entry in logged if entry["event"] == "topics are not there yet"]
+    assert missing["topics"] == [f"{settings.event_bus_topic_prefix}-elsewhere"]
 
 
 def test_headers_of_others_are_not_looked_at(dsn: str, settings: Settings, lms: Lms) -> None:

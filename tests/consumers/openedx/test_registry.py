@@ -84,6 +84,17 @@ def test_nonsense_may_pass(registry_server: SchemaRegistry, answer: bytes) -> No
         assert caught.value.passing
 
 
+@pytest.mark.parametrize("part", [b" ", b" " * 1024 * 1024])
+def test_an_answer_without_end_is_not_waited_for(
+    registry_server: SchemaRegistry, part: bytes
+) -> None:
+    registry_server.endless = part
+    with Registry(registry_server.url, timeout=1.0) as registry:
+        with pytest.raises(RegistryError, match="does not come to an end") as caught:
+            registry.schema(7)
+        assert caught.value.passing
+
+
 def test_a_registry_that_is_away_may_come_back() -> None:
     with Registry("http://127.0.0.1:1", timeout=1.0) as registry:
         with pytest.raises(RegistryError, match="ConnectError") as caught:

@@ -7,10 +7,14 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from confluent_kafka import Producer as LibraryProducer
+from kafka import KafkaAdminClient
+from kafka.admin import NewPartitions
 
 from consumers.kafka.client import Client, Consumer, NewTopic
+from consumers.openedx import relay as openedx_relay
 from consumers.openedx.encoding import id_of, partition_of
 from consumers.openedx.relay import OpenEdxRelay
 from consumers.openedx.signals import GRADE_SUMMARY, ORA_SUBMISSION, PASSING_STATUS
@@ -18,7 +22,7 @@ from domain.events import Provenance
 from infra.openedx import make_openedx_relay, make_registry
 from infra.settings import Settings
 from infra.vault import Vault
-from tests import looking
+from tests import facts, looking
 from tests.consumers.openedx.conftest import WRITTEN
 from tests.consumers.openedx.registry_server import SchemaRegistry
 from tests.consumers.openedx.support import header, officially_read, read_topic
@@ -62,6 +66,7 @@ def writing(
         )
         assert relay is not None
         relay._lifetime = lifetime or relay._lifetime
+        relay._retry = 0.5
         stop = threading.Event()
         thread = threading.Thread(target=relay.run, args=(stop,), daemon=True)
         thread.start()
@@ -86,6 +91,11 @@ def error(dsn: str) -> str:
 def holder(dsn: str) -> str | None:
     ((found,),) = looking.rows(dsn, "SELECT holder FROM gradelog.openedx_relay")
     return found  # type: ignore[no-any-return]
+
+
+def epoch(dsn: str) -> int:
+    ((found,),) = looking.rows(dsn, "SELECT epoch FROM gradelog.openedx_relay")
+    return int(found)
 
 
 def head(dsn: str) -> int:
@@ -344,6 +354,59 @@ def test_whoever_was_held_up_does_not_tell_old_news(
     found = read_topic(consumer, f"{topic_prefix}.bus-{WRITTEN}")
     statuses = [header(m, "ce_id") for m in found if header(m, "ce_type") == PASSING_STATUS]
     assert len(statuses) == wanted
+
+
+def test_who_was_held_up_while_nobody_took_over_goes_on(
+    dsn: str, settings: Settings, topic_prefix: str, consumer: Consumer
+) -> None:
+    with writing(settings, lifetime=0.5):
+        eventually(lambda: position(dsn) is not None)
+        began = epoch(dsn)
+        with psycopg.connect(dsn) as db:
+            db.execute("LOCK TABLE gradelog.events IN ACCESS EXCLUSIVE MODE")
+            last = facts.store(db, [facts.grades_calculated(1)])
+            eventually(
+                lambda: looking.rows(
+                    dsn,
+                    "SELECT FROM gradelog.openedx_relay WHERE expires_at < clock_timestamp()",
+                )
+            )
+        eventually(lambda: position(dsn) == last)
+        assert epoch(dsn) == began
+    found = read_topic(consumer, f"{topic_prefix}.bus-{WRITTEN}")
+    assert [header(message, "ce_type") for message in found] == [PASSING_STATUS]
+
+
+def test_a_topic_that_grows_while_it_is_written_has_keys_where_open_edx_puts_them(
+    dsn: str,
+    settings: Settings,
+    topic_prefix: str,
+    consumer: Consumer,
+    topics: KafkaAdminClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(openedx_relay, "TOPICS_EVERY", 0.2)
+    topic, partitions = f"{topic_prefix}.bus-{WRITTEN}", 7
+    with writing(settings):
+        eventually(lambda: position(dsn) is not None)
+        began = epoch(dsn)
+        topics.create_partitions({topic: NewPartitions(partitions)})
+        eventually(lambda: epoch(dsn) > began)
+        assert error(dsn) == ""
+        with psycopg.connect(dsn) as db:
+            last = facts.store(
+                db,
+                [
+                    facts.grades_calculated(n, course_id=f"course-v1:Demo+S{n}+2026")
+                    for n in range(1, 31)
+                ],
+            )
+        eventually(lambda: position(dsn) == last)
+    found = read_topic(consumer, topic, partitions)
+    assert len(found) == 30
+    for message in found:
+        assert message.key is not None
+        assert message.partition.number == partition_of(message.key, partitions)
 
 
 def test_a_key_goes_where_open_edx_itself_would_put_it(

@@ -20,11 +20,18 @@ def test_it_is_told_where_there_is_one_and_what_is_wrong(dsn: str, tmp_path: Pat
     nothing = {"position": 0, "lag": 0, "holder": None, "error": None}
     assert bus.ask("relay", "status") == {**nothing, "event_bus": nothing}
     with psycopg.connect(dsn) as db:
-        db.execute("UPDATE gradelog.openedx_relay SET error = 'there is no topic grades'")
+        db.execute(
+            "UPDATE gradelog.openedx_relay"
+            " SET error = 'there is no topic grades', updated_at = now()"
+        )
     assert cli.ask("relay", "status")["event_bus"]["error"] == "there is no topic grades"
     told = bus.run("relay", "status").out
     assert "the event bus of Open edX" in told
     assert "there is no topic grades" in told
+    with psycopg.connect(dsn) as db:
+        db.execute("UPDATE gradelog.openedx_relay SET updated_at = now() - interval '6 minutes'")
+    assert "event_bus" in bus.ask("relay", "status")
+    assert "event_bus" not in cli.ask("relay", "status")
 
 
 def test_topics_that_are_only_read_are_no_event_bus_to_write(dsn: str, tmp_path: Path) -> None:
@@ -46,7 +53,8 @@ def test_readiness_and_figures_speak_of_it(dsn: str, tmp_path: Path) -> None:
         assert "gradelog_event_bus" not in get(address, "/metrics")
         with psycopg.connect(dsn) as db:
             db.execute(
-                "UPDATE gradelog.openedx_relay SET epoch = 1, position = 0, error = 'no topic'"
+                "UPDATE gradelog.openedx_relay SET epoch = 1, position = 0, error = 'no topic',"
+                " updated_at = now()"
             )
         state = json.loads(get(address, "/health/ready"))["event_bus"]
         assert state == {"position": 0, "lag": 0, "holder": None, "error": "no topic"}
@@ -54,3 +62,9 @@ def test_readiness_and_figures_speak_of_it(dsn: str, tmp_path: Path) -> None:
         assert figure(address, "gradelog_event_bus_working") == 0
         assert figure(address, "gradelog_event_bus_lag") == 0
         assert "Whether a process publishes events to the event bus" in get(address, "/metrics")
+        with psycopg.connect(dsn) as db:
+            db.execute(
+                "UPDATE gradelog.openedx_relay SET updated_at = now() - interval '6 minutes'"
+            )
+        assert "event_bus" not in json.loads(get(address, "/health/ready"))
+        assert "gradelog_event_bus" not in get(address, "/metrics")

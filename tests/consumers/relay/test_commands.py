@@ -28,7 +28,8 @@ def test_without_kafka_the_command_says_what_is_missing(cli: Cli) -> None:
     done = cli.run("relay")
     assert done.code == 2
     assert "set KAFKA_BOOTSTRAP_SERVERS" in done.err
-    assert cli.ask("relay", "status") == {"position": 0, "lag": 0, "holder": None, "error": None}
+    nothing = {"position": 0, "lag": None, "holder": None, "error": None}
+    assert cli.ask("relay", "status") == nothing
 
 
 def test_without_kafka_nothing_speaks_of_a_relay(cli: Cli) -> None:
@@ -36,6 +37,42 @@ def test_without_kafka_nothing_speaks_of_a_relay(cli: Cli) -> None:
         address = server.address()
         assert "relay" not in json.loads(get(address, "/health/ready"))
         assert "gradelog_relay" not in get(address, "/metrics")
+
+
+def test_of_a_relay_that_works_elsewhere_everybody_tells_until_it_is_switched_off(
+    cli: Cli, dsn: str
+) -> None:
+    works = "holder = 'far:7:a', expires_at = now() + interval '10 seconds', updated_at = now()"
+    execute(dsn, f"UPDATE gradelog.relay SET epoch = 1, {works}")
+    with cli.start("api", "--port", "0") as server:
+        address = server.address()
+
+        def is_told(**more: str | None) -> bool:
+            told = json.loads(get(address, "/health/ready")).get("relay")
+            told_in_figures = "gradelog_relay_lag" in get(address, "/metrics")
+            assert told_in_figures == (told is not None)
+            status = cli.ask("relay", "status")
+            assert status == (told or status | {"lag": None, "holder": None})
+            return bool(told == {"position": 0, "lag": 0, "holder": None, "error": None} | more)
+
+        assert is_told(holder="far:7:a")
+        # It has just ended, and may be coming again.
+        execute(dsn, "UPDATE gradelog.relay SET holder = NULL, expires_at = '-infinity'")
+        assert is_told()
+        execute(dsn, "UPDATE gradelog.relay SET updated_at = now() - interval '6 minutes'")
+        assert not is_told()
+        # One that keeps trying says so every few seconds.
+        execute(dsn, "UPDATE gradelog.relay SET updated_at = now(), error = 'Kafka is away'")
+        assert is_told(error="Kafka is away")
+        execute(dsn, "UPDATE gradelog.relay SET updated_at = now() - interval '6 minutes'")
+        assert not is_told()
+        # One that died has not ended in order.
+        execute(dsn, "UPDATE gradelog.relay SET holder = 'far:7:a', error = NULL")
+        assert is_told()
+        execute(dsn, "UPDATE gradelog.relay SET updated_at = now() - interval '25 hours'")
+        assert not is_told()
+    told = cli.run("relay", "status").out
+    assert "not counted: KAFKA_BOOTSTRAP_SERVERS is not set here" in told
 
 
 @pytest.mark.kafka

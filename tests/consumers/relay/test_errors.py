@@ -2,6 +2,7 @@
 
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -42,8 +43,8 @@ def test_an_event_that_no_client_takes_stops_what_comes_after_it(school: School)
     with school.relaying() as relay:
         wait_until(lambda: relay_row(school.dsn)["error"])
         wait_until(lambda: relay_row(school.dsn)["position"] == 20)
-        restarts = relay.figures.restarts
-        wait_until(lambda: relay.figures.restarts > restarts)  # it is tried again
+        terms = relay.figures.terms
+        wait_until(lambda: relay.figures.terms > terms)  # it is tried again
     row = relay_row(school.dsn)
     assert "the event at position 21 cannot be published" in row["error"]
     assert row["position"] == 20
@@ -108,7 +109,7 @@ def test_a_relay_that_loses_the_database_goes_on_when_it_is_back(school: School)
             with psycopg.connect(school.dsn, autocommit=True) as db:
                 # It may be between two connections, having lost the first just now.
                 wait_until(lambda: db.execute(END_SESSIONS).fetchall())
-            wait_until(lambda: relay.figures.restarts >= losses)  # noqa: B023
+            wait_until(lambda: relay.figures.terms > losses)  # noqa: B023
         wait_until_published(school.dsn, head)
     check_against_log(read_topics(school.client, school.prefix), school.dsn)
 
@@ -127,6 +128,19 @@ def test_a_gap_in_the_log_is_not_passed_over(school: School) -> None:
     assert "position 15 of the log is missing" in row["error"]
     assert row["position"] == 10
     assert read_topics(school.client, school.prefix).positions == list(range(1, 11))
+
+
+@pytest.mark.kafka
+def test_what_stands_before_a_gap_is_not_published_with_every_new_try(school: School) -> None:
+    execute(school.dsn, "ALTER TABLE gradelog.events DISABLE TRIGGER events_are_final")
+    store(school.dsn, *scores(210))
+    execute(school.dsn, "DELETE FROM gradelog.events WHERE position = 150")
+    with school.relaying(batch=70) as relay:
+        wait_until(lambda: relay.figures.terms > 3)
+    assert relay_row(school.dsn)["position"] == 140
+    read = read_topics(school.client, school.prefix)
+    assert read.positions == list(range(1, 141))
+    assert read.repeats == 0
 
 
 @pytest.fixture
@@ -166,6 +180,22 @@ def test_nothing_follows_the_first_events_before_they_are_stored(
         publisher.look()
         assert not publisher.is_full
     assert not publisher.has_stored_all
+
+
+@pytest.mark.kafka
+def test_kafka_owes_no_answer_for_the_time_in_which_nobody_asked(
+    school: School, publishing: tuple[Publisher, RelayStore, Connection[Row]]
+) -> None:
+    publisher, _, db = publishing
+    store(school.dsn, *scores(10))
+    publisher.look()
+    events = read(db, after=0).events  # which took long, or the process was frozen
+    for send in (lambda: next(publisher.send(events)), lambda: publisher.send_marks(0, 0)):
+        began = time.monotonic()
+        send()
+        assert publisher._heard >= began
+        publisher.flush(60.0)
+        publisher.look()
 
 
 @pytest.mark.kafka
