@@ -34,7 +34,7 @@ def test_writes_go_on_without_a_broker_and_a_frozen_relay_does_no_harm(
     ):
         made.relay(LEASE)
         made.relay(LEASE)
-        with Writer(made.school, made.chance, a_second=50) as writer:
+        with Writer(made.school, made.chance, a_second=30) as writer:
             made.goes_on()
             for _ in range(FREEZES):
                 freeze_relay(made)

@@ -47,7 +47,7 @@ def test_whatever_is_killed_nothing_is_lost_and_nothing_counts_twice(
                     made.kill_broker(away=made.chance.uniform(0, 3))
                 made.goes_on()
 
-        with Writer(made.school, made.chance, a_second=60) as writer:
+        with Writer(made.school, made.chance, a_second=30) as writer:
             made.goes_on()
             made.together(relays, readers, servers)
             made.goes_on()
