@@ -19,7 +19,7 @@ from domain.errors import UnavailableError
 from domain.grades.application import Grades
 from domain.learners.application import Learners
 from domain.submissions.application import Submissions
-from infra.database import database, now
+from infra.database import database, now, refuse_copy
 from infra.engine import Engine
 from infra.kafka.client import kafka_client
 from infra.log.postgres_log import PostgresLog
@@ -165,4 +165,5 @@ def ask_store(question: Callable[[Store], Awaitable[T]]) -> T:
             await session.close()
 
     with database(settings) as dsn:
+        refuse_copy(dsn)
         return asyncio.run(ask(dsn))

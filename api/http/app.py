@@ -125,9 +125,7 @@ def create_app(
     app.state.metrics = metrics
     app.state.openapi = orjson.dumps(document)
     app.state.docs = docs.page(document)
-    app.state.asyncapi = orjson.dumps(
-        asyncapi.describe(config.topics, version=_version(), public_url=config.public_url)
-    )
+    app.state.asyncapi = asyncapi.describe(config.topics, version=_version())
     return app
 
 

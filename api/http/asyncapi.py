@@ -44,13 +44,12 @@ class Topics:
     inbound: Mapping[str, Mapping[str, Schema]] = field(default_factory=dict)
 
 
-def describe(topics: Topics, *, version: str, public_url: str | None = None) -> Document:
-    """The document.
+def describe(topics: Topics, *, version: str) -> Document:
+    """The document, but for where it is found; see ``found_at``.
 
     Args:
         topics: of Kafka.
         version: of this program.
-        public_url: where this server is found.
     """
     every = [kind.TOPIC for kind in event_types()]
     of_courses = [kind.TOPIC for kind in event_types() if _names_course(kind) is not False]
@@ -81,7 +80,6 @@ def describe(topics: Topics, *, version: str, public_url: str | None = None) -> 
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": DATA_CONTENT_TYPE,
-        "servers": _servers(public_url),
         "channels": channels,
         "operations": operations,
         "components": {
@@ -94,6 +92,11 @@ def describe(topics: Topics, *, version: str, public_url: str | None = None) -> 
     }
 
 
+def found_at(document: Document, url: str) -> Document:
+    """The whole document: with the servers, of which this one is found at an address."""
+    return document | {"servers": _servers(url)}
+
+
 def _names_course(kind: type[Event]) -> bool | None:
     """Whether an event names a course; None if one may and another may not."""
     annotation = fields_of(kind).get("course_id")
@@ -102,8 +105,8 @@ def _names_course(kind: type[Event]) -> bool | None:
     return None if "null" in schema_of(annotation)["type"] else True
 
 
-def _servers(public_url: str | None) -> Document:
-    where = urlsplit(public_url or "http://localhost:8000")
+def _servers(url: str) -> Document:
+    where = urlsplit(url)
     http: Document = {
         "host": where.netloc,
         "protocol": where.scheme,
@@ -167,7 +170,6 @@ def _messages(topics: Topics) -> Document:
         REACHED: _message(
             REACHED,
             "Every event of the partition up to this position stands before this mark.",
-            key="Any; each partition gets its own.",
         )
     }
     for kind in event_types():

@@ -10,7 +10,9 @@ from starlette.responses import Response
 from api.backend import GradingProgress, ReadModelStatus, RelayProgress
 from api.feed import FeedProgress
 from api.http import events_metrics, feed_metrics, inbound_metrics, schemas, webhooks_metrics
+from api.http.asyncapi import found_at
 from api.http.calls import Call
+from api.http.cookies import base_of
 from api.http.metrics import CONTENT_TYPE, Metrics
 from api.http.responses import dumps, read
 from api.http.routing import Answers, Operation
@@ -95,7 +97,8 @@ async def openapi(call: Call) -> Response:
 
 async def asyncapi(call: Call) -> Response:
     """What is published and taken in."""
-    return _unchanging(call, call.app.state.asyncapi, "application/json")
+    document = found_at(call.app.state.asyncapi, base_of(call).url)
+    return _unchanging(call, dumps(document), "application/json")
 
 
 async def docs(call: Call) -> Response:

@@ -7,6 +7,7 @@ where the log ended.
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
@@ -50,13 +51,14 @@ async def create_webhook(call: Call) -> Response:
         errors.append(error_at("This field is required.", "required", "body", "url"))
     values = _values(members, errors)
     _refuse(errors)
-    once = idempotency(call, raw, _made)
+    render = partial(_made, head=head)
+    once = idempotency(call, raw, render)
     done = await _at_target(
         call.backend.webhooks.create(
             NewWebhook(**values), by=call.caller.username, idempotency=once
         )
     )
-    return _with_secret(call, done, _made, head)
+    return _with_secret(call, done, render, head)
 
 
 async def get_webhooks(call: Call) -> Response:
@@ -116,10 +118,11 @@ async def delete_webhook(call: Call) -> Response:
 async def rotate_webhook_secret(call: Call) -> Response:
     """Make a new secret."""
     head = await _head(call)
+    render = partial(_rotated, head=head)
     done = await call.backend.webhooks.rotate(
-        _webhook_id(call), by=call.caller.username, idempotency=idempotency(call, b"", _rotated)
+        _webhook_id(call), by=call.caller.username, idempotency=idempotency(call, b"", render)
     )
-    return _with_secret(call, done, _rotated, head)
+    return _with_secret(call, done, render, head)
 
 
 async def test_webhook(call: Call) -> Response:
@@ -306,16 +309,14 @@ class _Secret(Written):
         return dumps([self.status, body, self.location, self.kept_secret])
 
 
-def _made(made: WithSecret) -> Written:
+def _made(made: WithSecret, *, head: int) -> Written:
     webhook = made.webhook
-    # What comes before where it begins was not asked for, so it has nothing to catch up with
-    # that could be told without asking where the log ends.
-    body = rendered(webhook, webhook.position) | {"secret": made.secret}
+    body = rendered(webhook, head) | {"secret": made.secret}
     return _Secret(201, body, f"{PREFIX}/{webhook.webhook_id}/", kept_secret=made.kept)
 
 
-def _rotated(made: WithSecret) -> Written:
-    body = rendered(made.webhook, made.webhook.position) | {"secret": made.secret}
+def _rotated(made: WithSecret, *, head: int) -> Written:
+    body = rendered(made.webhook, head) | {"secret": made.secret}
     return _Secret(200, body, kept_secret=made.kept)
 
 

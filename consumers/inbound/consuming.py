@@ -136,6 +136,9 @@ class Inbound:
         try:
             consumer.subscribe(list(ids), on_assigned=assigned, on_revoked=revoked)
             logger.info("inbound topics are read", group=self._group, topics=list(ids))
+            if missing := [name for name in self._topics if name not in ids]:
+                # It may be a name that was never right, and nothing else would tell.
+                logger.warning("topics are not there yet", topics=missing, again_in=LOOK_AGAIN)
             self._poll(consumer, stop)
             self._run(partial(self._lanes.drain, LEAVING))
             self._commit(consumer, self._run(self._standing))

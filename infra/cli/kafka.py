@@ -65,7 +65,7 @@ def status(*, as_json: Json = False) -> None:
         {
             "state": _state(found),
             "bootstrap servers": found.bootstrap_servers or "none yet",
-            "process": found.pid,
+            "process": None if found.pid is None else str(found.pid),
             "version": found.version,
             "directory": str(found.directory),
         },

@@ -77,7 +77,8 @@ def _ended_by(error: BaseException) -> int:
         case typer.Exit():
             return error.exit_code
     if (usage := _usage_message(error)) is not None:
-        sys.stderr.write(f"gradelog: {usage}\n")
+        if usage:
+            sys.stderr.write(f"gradelog: {usage}\n")
         return 2
     if os.environ.get("GRADELOG_LOG_LEVEL", "").upper() == "DEBUG":
         traceback.print_exception(error)
@@ -88,7 +89,10 @@ def _ended_by(error: BaseException) -> int:
 
 
 def _usage_message(error: BaseException) -> str | None:
-    """What the parser of the command line has to say; None if it is not its error."""
+    """What the parser of the command line has to say; None if it is not its error.
+
+    It is an empty text where a command without arguments has printed its help already.
+    """
     import typer
 
     # The parser is Click, or typer's own copy of it: the name of the base class is the same.
@@ -97,9 +101,9 @@ def _usage_message(error: BaseException) -> str | None:
         return None
     context = getattr(error, "ctx", None)
     message = str(getattr(error, "format_message", lambda: str(error))())
-    if not message:
-        return context.get_help() if context is not None else None
-    return message if context is None else f"{message} ({context.command_path} --help tells more)"
+    if not message or context is None:
+        return message
+    return f"{message} ({context.command_path} --help tells more)"
 
 
 def _told(error: BaseException) -> tuple[Sequence[str], int]:

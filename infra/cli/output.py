@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from uuid import UUID
 
 import typer
@@ -74,9 +74,10 @@ def print_table(
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
-    aligned = right.split()
+    aligned = set(right.split())
     for name in columns:
-        table.add_column(name, justify="right" if name in aligned else "left", overflow="fold")
+        justify: Literal["left", "right"] = "right" if aligned >= set(name.split()) else "left"
+        table.add_column(name, justify=justify, overflow="fold")
     for row in rows:
         table.add_row(*(escape(_cell(value)) for value in row))
     out().print(table)

@@ -187,6 +187,7 @@ def drop(
     """Forget parked messages. They are gone for good."""
     from dataclasses import replace
 
+    from consumers.inbound.store import Store
     from infra.inbound import ask_store
 
     before = None
@@ -194,13 +195,17 @@ def drop(
         before = datetime.now(UTC) - timedelta(days=older_than)
     selection = _selection(ids, topic, reason, everything=everything or before is not None)
     selection = replace(selection, before=before, containing=containing)
-    dropped = ask_store(lambda store: store.drop(selection))
+
+    async def forget(store: Store) -> tuple[set[int], int]:
+        named = await store.find(selection, whole=False) if ids else []
+        return {one.id for one in named}, await store.drop(selection)
+
+    found, dropped = ask_store(forget)
     if as_json:
         print_json({"dropped": dropped})
     else:
         typer.echo(f"{dropped:,} forgotten")
-    if ids and dropped < len(set(ids)):
-        raise typer.Exit(FAILED)
+    _refuse_missing(ids, found)
 
 
 def _selection(

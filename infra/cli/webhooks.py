@@ -55,6 +55,8 @@ def list_(*, as_json: Json = False) -> None:
 @app.command()
 def show(webhook_id: Id, *, as_json: Json = False) -> None:
     """Show one webhook and its last attempts."""
+    from api.webhooks import ACTIVE
+
     one = _carry_out(lambda webhooks: webhooks.get(webhook_id))
     attempts = _carry_out(lambda webhooks: webhooks.attempts(webhook_id, before=None, limit=20))
     if as_json:
@@ -72,6 +74,8 @@ def show(webhook_id: Id, *, as_json: Json = False) -> None:
             "reason": one.reason,
             "delivered up to position": one.position,
             "failures since the last delivery": one.failures,
+            "failing since": one.failing_since,
+            "tried again at": one.retry_at if one.failures and one.state == ACTIVE else None,
             "last delivery": one.last_success_at,
             "last error": one.last_error,
             "old secret signs until": one.old_secret_until,
@@ -116,7 +120,9 @@ def add(
             raise CommandError(f"there is no event type {name!r}", code=USAGE)
     new = NewWebhook(url, tuple(types or ()), course, description, after)
     made = _carry_out(lambda webhooks: webhooks.create(new, by=BY)).value
-    _show_secret(made.webhook, made.secret, as_json=as_json)
+    webhook = made.webhook
+    said = f"webhook {webhook.webhook_id} begins after position {webhook.position:,}"
+    _show_secret(webhook, made.secret, said, as_json=as_json)
 
 
 @app.command()
@@ -145,7 +151,8 @@ def remove(webhook_id: Id, *, as_json: Json = False) -> None:
 def rotate(webhook_id: Id, *, as_json: Json = False) -> None:
     """Make a new secret and print it; the one before signs beside it for 24 hours."""
     made = _carry_out(lambda webhooks: webhooks.rotate(webhook_id, by=BY)).value
-    _show_secret(made.webhook, made.secret, as_json=as_json)
+    said = f"webhook {webhook_id} has a new secret; the one before signs beside it for 24 hours"
+    _show_secret(made.webhook, made.secret, said, as_json=as_json)
 
 
 @app.command(name="test")
@@ -205,11 +212,11 @@ def _set_state(webhook_id: UUID, state: str, *, as_json: bool) -> None:
         typer.echo(f"webhook {webhook_id} is {one.state}; it is at position {one.position:,}")
 
 
-def _show_secret(webhook: "Webhook", secret: str, *, as_json: bool) -> None:
+def _show_secret(webhook: "Webhook", secret: str, said: str, *, as_json: bool) -> None:
     if as_json:
         print_json({**_plain(webhook, None), "secret": secret})
         return
-    typer.echo(f"webhook {webhook.webhook_id} begins after position {webhook.position:,}")
+    typer.echo(said)
     typer.echo("its secret, which is not shown again:")
     typer.echo(secret)
 

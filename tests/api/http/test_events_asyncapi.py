@@ -21,7 +21,7 @@ from tests.api.http.site import Site
 from tests.domain.test_stored_events import GOLDEN
 
 TOPICS = topics_of(Settings(kafka_topic_prefix="school"))
-DOCUMENT = asyncapi.describe(TOPICS, version="1", public_url="https://grades.example/base")
+DOCUMENT = asyncapi.found_at(asyncapi.describe(TOPICS, version="1"), "https://grades.example/base")
 METADATA = '{"actor":"ann","request_id":"r","trace":"t","cause":"c","via":"http"}'
 
 
@@ -115,6 +115,8 @@ def test_a_mark_is_described_on_every_topic() -> None:
         as_text = {key: text.decode() for key, text in headers}
         assert fits(at(message["headers"]["$ref"]), as_text)
         assert fits(message["payload"], json.loads(value))
+        # It has no key on the wire, so none is described.
+        assert "bindings" not in message
 
 
 def test_every_command_that_is_taken_from_kafka_is_described() -> None:
@@ -145,3 +147,6 @@ def test_anybody_gets_the_document(site: Site) -> None:
     assert answer.status_code == 200
     assert answer.json()["asyncapi"] == "3.0.0"
     assert answer.headers["ETag"]
+    # Nothing is set, so it is found where it was asked.
+    found = answer.json()["servers"]["http"]
+    assert f"{found['protocol']}://{found['host']}" == site.url

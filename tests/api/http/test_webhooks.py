@@ -352,9 +352,13 @@ def test_there_is_an_end_to_how_many_there_may_be(here: Site) -> None:
 
 def test_figures_tell_how_they_are(here: Site) -> None:
     owner = here.as_("hooker", scopes=["events:write"])
+    here.service.create(an_item())
     made = make(owner, after=0)
+    assert made["lag"] == here.head()
     here.service.create(an_item())
     lag = here.head()
+    rotated = ask(owner, "POST", f"{made['id']}/rotate-secret/").json()
+    assert rotated["lag"] == lag
     lines = here.nobody.get("/metrics").text.splitlines()
     assert f'gradelog_webhook_lag{{webhook="{made["id"]}"}} {float(lag)}' in lines
     assert any(line.startswith('gradelog_webhooks{state="active"}') for line in lines)

@@ -282,6 +282,9 @@ def test_the_command_forgets(two: Desk, cli: Cli) -> None:
     assert cli.ask("parked", "drop", str(first))["dropped"] == 1
     gone = cli.run("parked", "replay", str(first))
     assert (gone.code, gone.err) == (1, f"gradelog: not parked: {first}\n")
+    gone = cli.run("parked", "drop", str(first))
+    assert (gone.code, gone.out) == (1, "0 forgotten\n")
+    assert gone.err == f"gradelog: not parked: {first}\n"
     assert cli.ask("parked", "drop", "--all", "--containing", "ada")["dropped"] == 0
     assert cli.ask("parked", "list", "--containing", "garbage")["total"] == 1
     assert cli.ask("parked", "drop", "--older-than", "0")["dropped"] == 1

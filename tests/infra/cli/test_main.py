@@ -61,6 +61,13 @@ def test_a_bad_command_line_is_told_in_one_line(bare: Cli, arguments: list[str],
     assert len(done.err.splitlines()) == 1
 
 
+@pytest.mark.parametrize("group", [[], ["kafka"], ["parked"], ["webhooks"]], ids=str)
+def test_a_group_without_a_command_prints_its_help_once(bare: Cli, group: list[str]) -> None:
+    done = bare.run(*group)
+    assert (done.code, done.err) == (2, "")
+    assert done.out.count("Usage: gradelog") == 1
+
+
 def test_a_misspelt_setting_is_refused(bare: Cli) -> None:
     done = bare.but(GRADELOG_PROT="1", GRADELOG_PORT="many").run("migrate")
     assert done.code == 2

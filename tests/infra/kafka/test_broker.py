@@ -147,6 +147,8 @@ def test_the_command_starts_it_to_stay(
         assert (taken.code, taken.out) == (1, "")
         assert f"runs already, at {address}" in taken.err
     assert running(cli) == status
+    # A number to give to `kill`: as it is, without separators.
+    assert f" {status['pid']} " in cli.run("kafka", "status").out
 
     assert cli.run("kafka", "kill").out == "the broker is dead\n"
     assert cli.run("kafka", "kill").out == "no broker runs\n"

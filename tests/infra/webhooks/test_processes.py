@@ -184,6 +184,10 @@ def test_the_command_does_what_an_operator_needs(cli: Cli, bare: Hooks, there: T
     assert "secret" not in shown
     assert cli.ask("webhooks", "rotate", name)["secret"] != made["secret"]
     assert cli.ask("webhooks", "resume", name)["state"] == "active"
+    said = cli.run("webhooks", "rotate", name).out.splitlines()
+    assert (
+        said[0] == f"webhook {name} has a new secret; the one before signs beside it for 24 hours"
+    )
     there.otherwise = Reply(500)
     failed = cli.run("webhooks", "test", name)
     assert (failed.code, failed.err) == (1, "gradelog: the target answered 500\n")
