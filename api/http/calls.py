@@ -196,10 +196,13 @@ class Call(Request):
     def url_with(self, **parameters: str) -> str:
         """The address of this request, with some parameters of the query set otherwise."""
         query = dict(parse_qsl(self.scope["query_string"].decode(), keep_blank_values=True))
-        host = self.raw.get(b"host", b"").decode("latin-1")
-        place = f"{self.scope['scheme']}://{host}" if _HOST.fullmatch(host) else ""
-        path = self.scope.get("root_path", "") + raw_path(self.scope)
-        return f"{place}{path}?{urlencode(query | parameters)}"
+        if self.config.public_url is not None:
+            place = self.config.public_url.rstrip("/")
+        else:
+            host = self.raw.get(b"host", b"").decode("latin-1")
+            place = f"{self.scope['scheme']}://{host}" if _HOST.fullmatch(host) else ""
+            place += self.scope.get("root_path", "")
+        return f"{place}{raw_path(self.scope)}?{urlencode(query | parameters)}"
 
     # --- what it must have seen ----------------------------------------------------------------
 

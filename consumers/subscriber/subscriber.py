@@ -164,9 +164,12 @@ class Subscriber(Handlers):
         position goes on from where it is; one that was never read begins after the position.
 
         Raises:
+            ValueError: the position is negative; nothing is changed.
             KafkaError: Kafka does not tell which partitions there are.
             PartitionsChangedError: there are others now, and they have to begin earlier.
         """
+        if position < 0:
+            raise ValueError(f"no position of the log: {position}")
         found = ask(self._client, self._topics.values())
         with closing(self._connect()) as db:
             self._subscribed.replay(db, position, found)

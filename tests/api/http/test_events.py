@@ -57,6 +57,14 @@ def scores(count: int, **fields: Any) -> list[Any]:
 # --- pages ------------------------------------------------------------------------------------
 
 
+def test_the_next_page_is_where_the_operator_says_that_this_server_is(dsn: str) -> None:
+    config = HttpConfig(jwt_secret=SECRET, wait_limit=0.5, public_url="https://log.example/grades/")
+    with serving(dsn, config) as behind_a_proxy:
+        site = behind_a_proxy.as_("warehouse", scopes=["events:read"])
+        store(site, *scores(2))
+        assert get(site, limit=1)["next"] == f"https://log.example/grades{EVENTS}?limit=1&after=1"
+
+
 def test_an_event_is_a_cloud_event_with_the_data_as_it_is_stored(log: Site) -> None:
     by = Provenance(
         actor="ann",
