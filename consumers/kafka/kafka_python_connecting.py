@@ -10,7 +10,7 @@ from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
 
 from consumers.kafka.client import KafkaError
-from consumers.kafka.kafka_python_repairs import hear_out
+from consumers.kafka.kafka_python_repairs import read_all
 from consumers.kafka.kafka_python_settings import readable
 from consumers.kafka.settings import ClientSettings
 
@@ -33,7 +33,7 @@ class _Manager(KafkaConnectionManager):  # type: ignore[misc]
 
     async def _build_transport(self, *arguments: Any, **options: Any) -> Any:
         transport = await super()._build_transport(*arguments, **options)
-        hear_out(transport)
+        read_all(transport)
         return transport
 
     def _note(self, problem: BaseException) -> None:

@@ -45,11 +45,6 @@ _PAUSE: Final = 0.05
 _GONE_AFTER: Final = 1.0
 """Seconds for which nobody knows a topic before it is called gone."""
 
-_MANY: Final = 0.1
-"""The part of what may be returned from which on more is asked for ahead. Of few messages the
-next ones come with the next poll: what was asked for ahead would by then have been answered with
-the first of them, and those after it would wait for another turn."""
-
 _Change = tuple[bool, frozenset[Partition]]  # whether assigned, else revoked
 
 
@@ -148,7 +143,7 @@ class KafkaPythonConsumer:
                 if partition in self._reading and partition not in changed
                 for message in _messages(Partition(*partition), records)
             ]
-            if len(messages) > limit * _MANY:
+            if messages:
                 try:
                     fetch_ahead(consumer)
                 except Exception as error:  # noqa: BLE001  # first what came before it

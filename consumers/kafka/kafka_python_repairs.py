@@ -4,9 +4,13 @@ Each of these reaches into the library, so each does nothing where the library h
 """
 
 from collections.abc import Callable
-from typing import Any
+from contextlib import suppress
+from typing import Any, Final
 
 from kafka import KafkaConsumer
+
+_MUCH: Final = 1024 * 1024
+"""Bytes that are read of a connection at once."""
 
 
 def repair(consumer: KafkaConsumer) -> None:
@@ -14,16 +18,19 @@ def repair(consumer: KafkaConsumer) -> None:
     _keep_what_was_joined(consumer)
     _end_what_was_begun(consumer)
     _forget_what_is_drained(consumer)
-    _return_what_came_before_asking_for_more(consumer)
+    _ask_only_for_what_is_there(consumer)
 
 
 def fetch_ahead(consumer: KafkaConsumer) -> None:
     """Let the library ask for what comes next while its caller is busy with what came.
 
-    It asks at the beginning of a poll, and not when it returns what it had to wait for.
+    It asks at the beginning of a poll, and not when it returns what it had to wait for. Only for
+    what is there already: an answer that has to wait brings the first message that comes, and
+    those after it wait for another turn.
     """
-    send = getattr(getattr(consumer, "_fetcher", None), "send_fetches", None)
-    if send is not None:
+    fetcher: Any = getattr(consumer, "_fetcher", None)
+    send = getattr(fetcher, "send_fetches", None)
+    if send is not None and _has_more(fetcher):
         send()
 
 
@@ -47,19 +54,27 @@ def let_go_of_what_failed(consumer: KafkaConsumer) -> None:
     fetcher._append = appended  # noqa: SLF001
 
 
-def hear_out(transport: Any) -> None:
-    """Let the library read what came before the end of a connection.
+def read_all(transport: Any) -> None:
+    """Let the library read what a connection has, at once and to its end.
 
-    It drops that, if both are there when it looks: mostly the answer of a broker that does not
-    accept a password, and hangs up.
+    It reads 4 KB at a time and lets go of the interpreter for each, which another thread that
+    is busy gives back 5 ms later. And it drops what came before the end of a connection, if
+    both are there when it looks: mostly the answer of a broker that does not accept a password,
+    and hangs up.
     """
     receive = getattr(transport, "_sock_recv", None)
-    if receive is None:
+    if receive is None or not hasattr(transport, "_sock"):
         return
 
     def received() -> tuple[bytes, Any]:
+        parts = []
+        with suppress(Exception):  # what it means the library says, when it is all there is
+            while part := transport._sock.recv(_MUCH):  # noqa: SLF001
+                parts.append(part)
+        if parts:
+            return b"".join(parts), None  # an end is still there at the next look
         data, problem = receive()
-        return data, None if data else problem  # the end is still there at the next look
+        return data, None if data else problem
 
     transport._sock_recv = received  # noqa: SLF001
 
@@ -114,11 +129,12 @@ def _forget_what_is_drained(consumer: KafkaConsumer) -> None:
         fetcher._next_partition_records = None  # noqa: SLF001
 
 
-def _return_what_came_before_asking_for_more(consumer: KafkaConsumer) -> None:
-    """Let the library return what comes in just when it begins to wait.
+def _ask_only_for_what_is_there(consumer: KafkaConsumer) -> None:
+    """Let the library return what it holds before it asks for what may be long in coming.
 
-    It asks for what the other partitions have, waits for the answer to that, and holds what
-    has come for as long: half a second on a quiet topic.
+    What comes in just when it begins to wait it would hold until the other partitions have
+    something, or for half a second. And while such a question is open it asks for nothing else:
+    a partition of which it holds the rest would stand still when that is returned.
     """
     fetcher: Any = getattr(consumer, "_fetcher", None)
     send = getattr(fetcher, "_send_fetches_async", None)
@@ -127,7 +143,20 @@ def _return_what_came_before_asking_for_more(consumer: KafkaConsumer) -> None:
 
     async def send_fetches() -> Any:
         # What has come leaves a finished request behind, which ends the wait at once.
-        return [] if fetcher._completed_fetches else await send()  # noqa: SLF001
+        holds = fetcher._completed_fetches or fetcher._next_partition_records  # noqa: SLF001
+        return [] if holds and not _has_more(fetcher) else await send()
 
     send_fetches.is_repaired = True  # type: ignore[attr-defined]
     fetcher._send_fetches_async = send_fetches  # noqa: SLF001
+
+
+def _has_more(fetcher: Any) -> bool:
+    """Whether a broker has told of more than it gave, so that it answers at once when asked."""
+    fetchable = getattr(fetcher, "_fetchable_partitions", tuple)
+    known = getattr(getattr(fetcher, "_subscriptions", None), "assignment", {})
+    return any(
+        (state := known.get(partition)) is not None
+        and state.highwater is not None
+        and state.position.offset < state.highwater
+        for partition in fetchable()
+    )

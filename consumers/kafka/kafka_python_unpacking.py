@@ -6,7 +6,8 @@ one with fields that nobody asks for.
 """
 
 import inspect
-from collections.abc import Iterable, Iterator
+import struct
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from kafka import KafkaConsumer, TopicPartition
@@ -23,6 +24,11 @@ _OF_A_PART: Final = (
 )
 _OF_A_BATCH: Final = ("_maybe_uncompress", "_buffer", "_pos")
 _MAGIC: Final = 2
+
+_LENGTHS: Final = 500
+_ALIKE: Final = 4
+"""Of headers of so many lengths, and of so many kinds of each, it is remembered how they are
+divided. More would be those of somebody who has no two messages alike."""
 
 
 def unpack_in_one_pass(consumer: KafkaConsumer) -> None:
@@ -99,7 +105,7 @@ def of_batch(partition: Partition, batch: DefaultRecordBatch) -> list[Message]:
     batch._maybe_uncompress()  # noqa: SLF001
     try:
         return _messages(partition, batch, bytes(batch._buffer), batch._pos)  # noqa: SLF001
-    except (IndexError, ValueError) as error:
+    except (IndexError, ValueError, struct.error) as error:
         raise CorruptRecordError(
             f"The batch at offset {batch.base_offset} of {partition.topic}[{partition.number}]"
             f" cannot be read: {error}"
@@ -120,39 +126,20 @@ def _messages(
     is_appended = batch.timestamp_type == batch.LOG_APPEND_TIME
     messages = []
     for _ in range(batch.records_count):
-        length, at = decode_varint(data, at)
+        length, at = _number(data, at)
         end = at + length
-        _, at = decode_varint(data, at)
-        later, at = decode_varint(data, at)
-        further, at = decode_varint(data, at)
+        _, at = _number(data, at)
+        later, at = _number(data, at)
+        further, at = _number(data, at)
         key, at = _bytes(data, at)
         value, at = _bytes(data, at)
-        count, at = decode_varint(data, at)
-        if count < 0:
-            raise ValueError("a record has less than no headers")
-        headers = []
-        for _ in range(count):
-            size = data[at]
-            if size & 0x81:
-                size, at = decode_varint(data, at)
-                if size < 0:
-                    raise ValueError("a header has no name")
-                start = at
-            else:
-                size >>= 1
-                start = at + 1
-            at = start + size
-            name = data[start:at].decode()
-            size = data[at]
-            if size & 0x81:
-                text, at = _bytes(data, at)
-                headers.append((name, text))
-            else:
-                start = at + 1
-                at = start + (size >> 1)
-                headers.append((name, data[start:at]))
-        if at != end:
-            raise ValueError("a record is not as long as it says")
+        for layout in _layouts.get(end - at, ()):
+            headers = layout.read(data, at)
+            if headers is not None:
+                break
+        else:
+            headers = _headers(data, at, end)
+        at = end
         messages.append(
             Message(
                 partition,
@@ -168,6 +155,83 @@ def _messages(
     return messages
 
 
+def _headers(data: bytes, begin: int, end: int) -> list[tuple[str, bytes | None]]:
+    """The headers that stand there, one after the other."""
+    count, at = _number(data, begin)
+    if count < 0:
+        raise ValueError("a record has less than no headers")
+    headers: list[tuple[str, bytes | None]] = []
+    values: list[slice] = []
+    for _ in range(count):
+        size = data[at]
+        if size & 0x81:
+            size, at = _number(data, at)
+            if size < 0:
+                raise ValueError("a header has no name")
+            start = at
+        else:
+            size >>= 1
+            start = at + 1
+        at = start + size
+        name = data[start:at].decode()
+        text, at = _bytes(data, at)
+        headers.append((name, text))
+        if text is not None:
+            values.append(slice(at - len(text) - begin, at - begin))
+    if at != end:
+        raise ValueError("a record is not as long as it says")
+    if len(values) == count:
+        _learn(data[begin:end], [name for name, _ in headers], values)
+    return headers
+
+
+def _number(data: bytes, at: int) -> tuple[int, int]:
+    """A number and where the next thing begins. Most of them are of one or two bytes."""
+    low = data[at]
+    if low < 0x80:
+        return low >> 1 ^ -(low & 1), at + 1
+    high = data[at + 1]
+    if high < 0x80:
+        return (low & 0x7F | high << 7) >> 1 ^ -(low & 1), at + 2
+    found: tuple[int, int] = decode_varint(data, at)
+    return found
+
+
 def _bytes(data: bytes, at: int) -> tuple[bytes | None, int]:
-    size, at = decode_varint(data, at)
+    size, at = _number(data, at)
     return (None, at) if size < 0 else (data[at : at + size], at + size)
+
+
+class _Layout:
+    """How headers are divided: of many messages alike, which is seen sooner than found out."""
+
+    __slots__ = ("_between", "_divide", "_names")
+
+    def __init__(self, block: bytes, names: Sequence[str], values: Sequence[slice]) -> None:
+        """Of headers that were read, and of where their values are."""
+        self._names = names
+        sizes, end = "", 0
+        between = []
+        for value in values:
+            between.append(block[end : value.start])
+            sizes += f"{value.start - end}s{value.stop - value.start}s"
+            end = value.stop
+        self._between = tuple(between)
+        self._divide = struct.Struct(sizes).unpack_from
+
+    def read(self, data: bytes, at: int) -> list[tuple[str, bytes | None]] | None:
+        """The headers that begin there; None if they are others, or divided in another way."""
+        parts = self._divide(data, at)
+        if parts[::2] != self._between:  # the count, the names, and the length of every text
+            return None
+        return [*zip(self._names, parts[1::2], strict=True)]
+
+
+_layouts: Final[dict[int, list[_Layout]]] = {}
+"""By the bytes of all headers together."""
+
+
+def _learn(block: bytes, names: Sequence[str], values: Sequence[slice]) -> None:
+    known = _layouts.setdefault(len(block), []) if len(_layouts) < _LENGTHS else []
+    if names and len(known) < _ALIKE:
+        known.append(_Layout(block, names, values))

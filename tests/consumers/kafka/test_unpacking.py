@@ -1,7 +1,7 @@
 """Batches taken apart in one pass, against what the library itself reads in them."""
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,14 @@ from kafka.record.memory_records import MemoryRecords
 from kafka.record.util import calc_crc32c
 
 from consumers.kafka.client import Consumer, Message, Partition, Producer
-from consumers.kafka.kafka_python_unpacking import _unpacking, of_batch, of_records
+from consumers.kafka.kafka_python_unpacking import (
+    _ALIKE,
+    _LENGTHS,
+    _layouts,
+    _unpacking,
+    of_batch,
+    of_records,
+)
 from tests.consumers.kafka.support import read, send_numbers, values
 
 PARTITION = Partition("scores", 3)
@@ -60,6 +67,14 @@ def as_theirs(data: bytes) -> list[Message]:
     return list(of_records(PARTITION, DefaultRecordBatch(data)))
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_remembered() -> Iterator[None]:
+    """Begin without knowing how headers are divided, and leave nothing of it to others."""
+    _layouts.clear()
+    yield
+    _layouts.clear()
+
+
 @given(st.lists(records, min_size=1, max_size=5), st.sampled_from([NOT_COMPRESSED, GZIP]))
 def test_the_same_messages_are_found(made: list[Record], compression: int) -> None:
     data = batch_of(made, compression)
@@ -72,6 +87,7 @@ def test_the_same_messages_are_found(made: list[Record], compression: int) -> No
 def test_what_the_library_refuses_is_refused(made: list[Record], data: st.DataObject) -> None:
     """Damage that a checksum would have shown: no other message than the library's comes of it."""
     whole = bytearray(batch_of(made))
+    as_ours(bytes(whole))  # how its headers are divided is known from here on
     place = data.draw(st.integers(DefaultRecordBatch.HEADER_STRUCT.size, len(whole) - 1))
     whole[place] = data.draw(st.integers(0, 255))
     try:
@@ -88,11 +104,57 @@ def test_what_ends_too_early_or_too_late_is_refused(
     made: list[Record], data: st.DataObject
 ) -> None:
     whole = batch_of(made)
+    as_ours(whole)
     with pytest.raises(CorruptRecordError):
         as_ours(whole + b"\0")
     end = data.draw(st.integers(DefaultRecordBatch.HEADER_STRUCT.size, len(whole) - 1))
     with pytest.raises(CorruptRecordError):
         as_ours(whole[:end])
+
+
+few = st.binary(max_size=2)
+alike = st.tuples(
+    st.just(0),
+    st.none(),
+    st.none(),
+    st.lists(st.tuples(st.sampled_from(["a", "b", "cd", ""]), st.none() | few), max_size=3),
+)
+"""So short that many are of one length, and divided in one way or another."""
+
+
+@given(st.lists(alike, min_size=1, max_size=20))
+def test_headers_of_one_length_are_told_apart(made: list[Record]) -> None:
+    data = batch_of(made)
+    assert as_ours(data) == as_ours(data) == as_theirs(data)
+
+
+def test_headers_like_those_before_are_not_read_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def message(type_: bytes, position: int) -> Record:
+        headers: list[tuple[str, bytes | None]] = [
+            ("ce_type", type_),
+            ("ce_subject", b"%036d" % position),
+            ("ce_position", b"%d" % position),
+        ]
+        return position, b"course", b"{}", headers
+
+    as_ours(batch_of([message(b"scored", 1000), message(b"submitted", 1001)]))
+    monkeypatch.setattr("consumers.kafka.kafka_python_unpacking._headers", never)
+    data = batch_of([message(b"erased", 77)])
+    with pytest.raises(AssertionError):
+        as_ours(data)  # a position of two digits was not seen before
+    data = batch_of([message(b"erased", 9002), message(b"dismissed", 9003)])
+    assert as_ours(data) == as_theirs(data)
+
+
+def test_of_headers_that_are_never_alike_only_some_are_remembered() -> None:
+    made = [(0, None, None, [("name", b"." * size)]) for size in range(2 * _LENGTHS)]
+    made += [(0, None, None, [(chr(n), b"value")]) for n in range(97, 97 + 2 * _ALIKE)]
+    data = batch_of(made)
+    assert as_ours(data) == as_ours(data) == as_theirs(data)
+    assert len(_layouts) <= _LENGTHS
+    assert max(map(len, _layouts.values())) <= _ALIKE
 
 
 HEADER = DefaultRecordBatch.HEADER_STRUCT

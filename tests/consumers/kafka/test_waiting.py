@@ -1,19 +1,23 @@
-"""What comes in while kafka-python begins to wait for it is not left lying."""
+"""What kafka-python waits for, and what it asks of a broker meanwhile."""
 
+import socket
 from typing import Any
 
 import pytest
 from kafka.consumer.fetcher import Fetcher
 from kafka.errors import KafkaTimeoutError
 from kafka.net.manager import KafkaConnectionManager
+from kafka.net.transport import KafkaTCPTransport
 
-from consumers.kafka.client import Consumer, Partition, Producer
+from consumers.kafka.client import Consumer, Message, Partition, Producer
+from consumers.kafka.kafka_python_repairs import read_all
 from tests.consumers.kafka.support import send_numbers, until, values
 
-pytestmark = pytest.mark.kafka
+only_kafka_python = pytest.mark.parametrize("library", ["kafka-python"], indirect=True)
 
 
-@pytest.mark.parametrize("library", ["kafka-python"], indirect=True)
+@pytest.mark.kafka
+@only_kafka_python
 def test_what_comes_in_when_a_poll_begins_is_returned_by_it(
     producer: Producer, consumer: Consumer, topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -49,3 +53,75 @@ def test_what_comes_in_when_a_poll_begins_is_returned_by_it(
     assert values(consumer.poll(0.2, limit=10)) == {3: [3]}
     assert is_answered
     assert not in_vain
+
+
+def fetcher_of(consumer: Consumer) -> Any:
+    return consumer._consumer._fetcher  # type: ignore[attr-defined]
+
+
+def poll_some(consumer: Consumer, limit: int) -> list[Message]:
+    found: list[Message] = []
+    until(lambda: found.extend(consumer.poll(0.2, limit=limit)) or len(found) > 0)
+    return found
+
+
+@pytest.mark.kafka
+@only_kafka_python
+def test_of_large_messages_the_next_are_asked_for_while_the_first_are_worked_off(
+    producer: Producer, consumer: Consumer, topic: str
+) -> None:
+    """A broker gives a few of them at a time, and has said how many there are."""
+    partition = Partition(topic, 0)
+    for _ in range(20):
+        producer.send(partition, key=None, value=b"." * 200_000, headers=[])
+    producer.flush(40)
+    consumer.assign({partition: 0})
+    assert len(poll_some(consumer, 2000)) < 10
+    fetcher = fetcher_of(consumer)
+    assert fetcher.in_flight_fetches() or fetcher._completed_fetches
+
+
+@pytest.mark.kafka
+@only_kafka_python
+def test_nothing_is_asked_for_that_may_be_long_in_coming_while_there_is_something_to_return(
+    producer: Producer, consumer: Consumer, topic: str
+) -> None:
+    """A partition of which some is held cannot be asked for, and the question is for all."""
+    for number, count in ((0, 1), (1, 50)):
+        send_numbers(producer, topic, [number] * count, 4)
+    consumer.assign({Partition(topic, 0): 0, Partition(topic, 1): 0})
+    found = poll_some(consumer, 10)
+    while len(found) < 51:
+        assert not fetcher_of(consumer).in_flight_fetches()
+        found += poll_some(consumer, 10)
+    assert values(found) == {0: [0], 1: [1] * 50}
+
+
+class Counted(socket.socket):
+    """A socket that notes how often it was read."""
+
+    reads = 0
+
+    def recv(self, *arguments: int) -> bytes:
+        self.reads += 1
+        return super().recv(*arguments)
+
+
+def test_a_connection_is_read_at_once_and_before_its_end_is_told() -> None:
+    ours, theirs = socket.socketpair()
+    sent = b"." * 100_000
+    with Counted(fileno=ours.detach()) as counted, theirs:
+        counted.setblocking(False)
+        transport = KafkaTCPTransport(None, counted)
+        read_all(transport)
+        assert transport._sock_recv() == (b"", None)
+        theirs.sendall(sent)
+        before = counted.reads
+        assert transport._sock_recv() == (sent, None)
+        assert counted.reads == before + 2
+        theirs.sendall(sent)
+        theirs.close()
+        assert transport._sock_recv() == (sent, None)
+        data, problem = transport._sock_recv()
+        assert not data
+        assert "disconnected" in str(problem)
