@@ -4,6 +4,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Final
+
+_KERNEL_THREAD: Final = 0x200000
+"""A flag that Linux shows of a process."""
 
 
 def serves(pid: int, word: str) -> bool:
@@ -24,6 +28,11 @@ def serves(pid: int, word: str) -> bool:
     return os.fsencode(word) in command.split(b"\0")
 
 
+def has_ended(pid: int, word: str) -> bool:
+    """Whether such a process is dead, and has let go of its files and ports."""
+    return not serves(pid, word) and not _is_dying(pid)
+
+
 def _is_between_programs(pid: int) -> bool:
     """Whether a process without a command line is one that has not got its new one yet.
 
@@ -35,3 +44,16 @@ def _is_between_programs(pid: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _is_dying(pid: int) -> bool:
+    """Whether a process has lost its command line, which goes first, and has threads that live."""
+    process = Path(f"/proc/{pid}")
+    try:
+        if (process / "cmdline").read_bytes():
+            return False  # somebody else, who got the number
+        state, *rest = (process / "stat").read_text().rpartition(")")[2].split()
+        threads = len(list((process / "task").iterdir()))
+    except OSError:
+        return False
+    return not int(rest[5]) & _KERNEL_THREAD and (state not in "ZX" or threads > 1)

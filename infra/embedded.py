@@ -30,7 +30,7 @@ from urllib.parse import quote
 
 import psycopg
 
-from infra.alive import serves
+from infra.alive import has_ended, serves
 from infra.service_account import (
     SERVICE_HOME,
     Account,
@@ -248,7 +248,7 @@ class EmbeddedPostgres:
         if postmaster is not None:
             os.kill(postmaster.pid, signal.SIGKILL)
             # Of this one: whoever keeps the server running may have started another by then.
-            self._wait(lambda: not serves(postmaster.pid, str(self._data)), "die")
+            self._wait(lambda: has_ended(postmaster.pid, str(self._data)), "die")
 
     def discard(self) -> None:
         """Leave a server that was started, and delete its data: for homes that were temporary.

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
-from infra.alive import serves
+from infra.alive import has_ended, serves
 from infra.kafka import node, process
 from infra.kafka.launch import EmbeddedKafkaError, launch, tail, word_of
 from infra.kafka.libraries import FETCH_LIMIT, LibrariesError, version
@@ -184,7 +184,7 @@ class EmbeddedKafka:
             self._signal(pid, signal.SIGKILL)
         except OSError as error:
             raise self._of_system(error) from error
-        self._wait(lambda: not serves(pid, self._word), STOP_LIMIT, "die")
+        self._wait(lambda: has_ended(pid, self._word), STOP_LIMIT, "die")
         return True
 
     def status(self) -> Status:
@@ -260,12 +260,12 @@ class EmbeddedKafka:
             return False
         self._signal(pid, signal.SIGTERM)
         try:
-            self._wait(lambda: not serves(pid, self._word), STOP_LIMIT, "stop")
+            self._wait(lambda: has_ended(pid, self._word), STOP_LIMIT, "stop")
         except _NotInTimeError:
             # What it has stored it finds again, as after a crash.
             logger.warning("the broker of %s did not stop and is killed", self._home)
             self._signal(pid, signal.SIGKILL)
-            self._wait(lambda: not serves(pid, self._word), STOP_LIMIT, "die")
+            self._wait(lambda: has_ended(pid, self._word), STOP_LIMIT, "die")
         return True
 
     def _signal(self, pid: int, number: signal.Signals) -> None:
