@@ -37,7 +37,7 @@ ROOM = 6 * 1024**3
 """Bytes that the servers of a whole run have room in, write-ahead log included."""
 
 
-def place_for_servers() -> Path:
+def find_place() -> Path:
     """In memory, if they leave as much again to others.
 
     A database has hundreds of files. To make and delete them on a disk takes ten times as long,
@@ -53,7 +53,7 @@ def place_for_servers() -> Path:
 
 
 # Of all workers the same: they inherit it.
-SERVERS = Path(os.environ.setdefault("PLACE_FOR_SERVERS_OF_TESTS", str(place_for_servers())))
+SERVERS = Path(os.environ.setdefault("PLACE_FOR_SERVERS_OF_TESTS", str(find_place())))
 
 BROKER = "BROKER_FOR_TESTS"
 if given := os.environ.pop("KAFKA_BOOTSTRAP_SERVERS", None):
@@ -87,6 +87,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         place[path] = EARLY * len(short) * begin / whole
         begin += limits[path]
     items.sort(key=lambda item: place[item.path])
+
+
+@pytest.fixture(scope="session")
+def place_for_servers() -> Path:
+    """Where servers keep their data."""
+    return SERVERS
 
 
 @pytest.fixture(scope="session")

@@ -95,17 +95,19 @@ class Visitor:
 
 
 @pytest.fixture
-def open_place() -> Iterator[Path]:
+def open_place(place_for_servers: Path) -> Iterator[Path]:
     """A directory that every account can enter; pytest's own are closed."""
-    place = Path(tempfile.mkdtemp(prefix="gl-", dir="/tmp"))
+    place = Path(tempfile.mkdtemp(prefix="gl-", dir=place_for_servers))
     place.chmod(0o755)
     yield place
     shutil.rmtree(place)
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
-    return tmp_path / "home"
+def home(place_for_servers: Path) -> Iterator[Path]:
+    """A directory below one that only its owner can enter."""
+    with tempfile.TemporaryDirectory(dir=place_for_servers) as closed:
+        yield Path(closed) / "home"
 
 
 @pytest.fixture
@@ -462,15 +464,14 @@ def test_a_server_that_does_not_start_is_told_with_the_end_of_its_log(server: Se
 
 @as_root
 def test_what_the_account_cannot_reach_is_kept_where_it_can(
-    server: Server, home: Path, tmp_path: Path, open_place: Path
+    server: Server, home: Path, open_place: Path
 ) -> None:
-    tmp_path.chmod(0o700)
     with server() as running:
         assert (home / "postgres").is_symlink()
         assert running.data.is_relative_to(open_place / "service" / "clusters")
         assert (running.data.parent / "home").read_text() == f"{home}\n"
         assert running.data.stat().st_uid == service_account().uid
-    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
+    assert stat.S_IMODE(home.parent.stat().st_mode) == 0o700
 
 
 @as_root
