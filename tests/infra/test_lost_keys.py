@@ -1,7 +1,7 @@
 """Keys that were lost, beside the log: nobody's name is taken for erased."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import psycopg
@@ -56,8 +56,9 @@ def error_of(dsn: str) -> Callable[[], Any]:
 def test_a_projector_stops_what_needs_them_and_nothing_else(written: School) -> None:
     dsn = written.dsn
     others = len(READ_MODELS) - 1
-    with projecting(dsn):
-        with away(dsn):
+    with ExitStack() as lost:
+        lost.enter_context(away(dsn))  # before anybody looks for them
+        with projecting(dsn):
             ((name, error),) = eventually(error_of(dsn))
             assert name == "gradebook"
             assert error.startswith("KeysMissingError: the learners' key")
@@ -66,9 +67,10 @@ def test_a_projector_stops_what_needs_them_and_nothing_else(written: School) -> 
                 " WHERE position = (SELECT max(position) FROM gradelog.events)"
             )
             eventually(lambda: written.rows(at_the_end) == [(others,)])
-        with connect(dsn) as db:
-            positions.retry(db, Gradebook.schema())
-        eventually(lambda: written.rows(NAMES) == [("anna", "Anna")])
+            lost.close()
+            with connect(dsn) as db:
+                positions.retry(db, Gradebook.schema())
+            eventually(lambda: written.rows(NAMES) == [("anna", "Anna")])
 
 
 def test_a_rebuild_leaves_the_names_that_there_are(written: School) -> None:
