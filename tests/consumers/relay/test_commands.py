@@ -42,7 +42,7 @@ def test_without_kafka_nothing_speaks_of_a_relay(cli: Cli) -> None:
 def test_of_a_relay_that_works_elsewhere_everybody_tells_until_it_is_switched_off(
     cli: Cli, dsn: str
 ) -> None:
-    works = "holder = 'far:7:a', expires_at = now() + interval '10 seconds', updated_at = now()"
+    works = "holder = 'far:7:a', expires_at = now() + interval '1 hour', updated_at = now()"
     execute(dsn, f"UPDATE gradelog.relay SET epoch = 1, {works}")
     with cli.start("api", "--port", "0") as server:
         address = server.address()
