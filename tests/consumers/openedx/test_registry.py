@@ -89,7 +89,7 @@ def test_an_answer_without_end_is_not_waited_for(
     registry_server: SchemaRegistry, part: bytes
 ) -> None:
     registry_server.endless = part
-    with Registry(registry_server.url, timeout=1.0) as registry:
+    with Registry(registry_server.url, timeout=4.0) as registry:
         with pytest.raises(RegistryError, match="does not come to an end") as caught:
             registry.schema(7)
         assert caught.value.passing
