@@ -64,6 +64,11 @@ class Writer:
         lines = self._notes.read_text().split("\n")[:-1]
         return [json.loads(line) for line in lines]
 
+    def kill(self) -> None:
+        """End it at once, whatever it is doing."""
+        self.process.kill()
+        self.process.wait(PATIENCE)
+
     def wait_until_under_way(self) -> None:
         """Wait for the first acknowledgement; other writers leave little room to start."""
         eventually(

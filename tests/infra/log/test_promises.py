@@ -4,6 +4,7 @@ import random
 import threading
 import time
 from collections import defaultdict
+from contextlib import ExitStack
 from pathlib import Path
 from uuid import UUID, uuid5
 
@@ -86,15 +87,19 @@ def test_a_writer_killed_at_any_moment_leaves_nothing_half_written(
     dsn: str, tmp_path: Path, seed: int
 ) -> None:
     chance = random.Random(seed)
-    writers = [Writer(dsn, tmp_path / str(n), tasks=8, appends=0, shared=4) for n in range(3)]
-    for writer in writers:
-        writer.wait_until_under_way()
+    writers = []
     promised = []
-    for writer in writers:
-        time.sleep(chance.uniform(0.01, 0.3))
-        writer.process.kill()
-        writer.process.wait(PATIENCE)
-        promised += writer.acknowledged()
+    with ExitStack() as running:
+        for number in range(3):
+            # The others have been at it for a while when the next one begins.
+            writer = Writer(dsn, tmp_path / str(number), tasks=8, appends=0, shared=4)
+            writers.append(writer)
+            running.callback(writer.kill)
+            writer.wait_until_under_way()
+        for writer in writers:
+            time.sleep(chance.uniform(0.01, 0.3))
+            writer.kill()
+            promised += writer.acknowledged()
 
     assert promised
     assert_log_is_whole(dsn, promised)

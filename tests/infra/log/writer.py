@@ -7,8 +7,10 @@ appends of each task (0: without end), number of shared streams.
 import asyncio
 import json
 import sys
+from itertools import count
 from uuid import UUID, uuid4, uuid5
 
+import psycopg
 import uvloop
 
 from domain.application import StreamConflictError
@@ -21,12 +23,21 @@ SHARED = UUID("3b0d3bb2-9fd6-4d0a-8a52-8c1f1a4f4f11")
 async def write(dsn: str, tasks: int, appends: int, shared: int) -> None:
     log = PostgresLog(dsn)
     versions: dict[UUID, int] = {}
+    reader = await psycopg.AsyncConnection.connect(dsn, autocommit=True)
+
+    async def newest_version(stream: UUID) -> int:
+        cursor = await reader.execute(
+            "SELECT coalesce(max(version), 0) FROM gradelog.events WHERE stream_id = %s", (stream,)
+        )
+        return (await cursor.fetchone())[0]
 
     async def task(number: int) -> None:
         done = 0
-        while not appends or done < appends:
-            if shared and done % 3 == 0:
-                stream = uuid5(SHARED, str((number + done) % shared))
+        for turn in count():
+            if appends and done == appends:
+                return
+            if shared and turn % 3 == 2:
+                stream = uuid5(SHARED, str((number + turn) % shared))
                 version = versions.get(stream, 0) + 1
                 batch = events(stream, version)
             else:
@@ -35,8 +46,9 @@ async def write(dsn: str, tasks: int, appends: int, shared: int) -> None:
             try:
                 appended = await log.append_encoded(batch)
             except StreamConflictError:
-                # Somebody else has stored that very version: try the next one.
-                versions[stream] = max(versions.get(stream, 0), batch[0].version)
+                # Somebody else has stored that very version. To try the next one at once could
+                # go on for ever: who was first knows the newest version, the others must ask.
+                versions[stream] = await newest_version(stream)
                 continue
             versions[stream] = max(versions.get(stream, 0), batch[-1].version)
             done += 1
@@ -53,6 +65,7 @@ async def write(dsn: str, tasks: int, appends: int, shared: int) -> None:
             )
 
     await asyncio.gather(*(task(number) for number in range(tasks)))
+    await reader.close()
     await log.close()
 
 
