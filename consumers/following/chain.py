@@ -83,8 +83,12 @@ class Chain(Generic[T]):
             return [(position, offset, item)]
         return [(position, offset, item), *self._released()]
 
+    def keeps(self, previous: int, position: int) -> bool:
+        """Whether what leads from the one position to the other waits already."""
+        return (position, previous) in self._kept
+
     def step_over(self, offset: int) -> None:
-        """Read a message that has no place in the log."""
+        """Read a message that has no place in the log, or whose place is not its own."""
         self._read = offset + 1
 
     def _keep(self, place: tuple[int, int], kept: tuple[int, int, T]) -> None:

@@ -67,6 +67,10 @@ def _link(
             entries.append(Entry(chain.position, partition, message.offset, item, message))
             return
         previous, position = place
+        if chain.keeps(previous, position):
+            # It repeats what waits for its turn, and is not to take the place of that.
+            chain.step_over(message.offset)
+            return
         taken = chain.take(message.offset, previous, position, (item, message), size)
     else:
         if isinstance(found, Positioned):
