@@ -70,6 +70,7 @@ class ConfluentConsumer:
         self._late: list[Any] = []  # what the library gave together with a problem
         self._closed = False
         self._partitions: dict[tuple[str, int], Partition] = {}
+        self._seen: set[str] = set()  # topics that were there
         try:
             self._consumer = LibraryConsumer(
                 {**_config(settings, group), "error_cb": self._on_error}, logger=log
@@ -204,6 +205,7 @@ class ConfluentConsumer:
             held = partitions
         self._waiting |= held
         self._reading |= partitions - held
+        self._seen.update(partition.topic for partition in partitions)
         self._changed |= partitions
         consumer.incremental_assign(
             [_at(partition, begins.get(partition)) for partition in partitions]
@@ -248,7 +250,8 @@ class ConfluentConsumer:
         if self._gone is not None:
             raise self._gone
         try:
-            self._watch.look({*self._topics, *(place.topic for place in self._reading)})
+            topics = {*self._topics, *(place.topic for place in self._reading)}
+            self._watch.look(topics, seen=self._seen)
         except UnknownTopicError as gone:
             self._gone = gone
             raise
@@ -299,7 +302,7 @@ class ConfluentConsumer:
                 self._late = []
                 continue
             where = (message.topic(), message.partition())
-            partition = known.get(where) or known.setdefault(where, Partition(*where))
+            partition = known.get(where) or self._meet(where)
             if partition in reading:
                 messages.append(
                     Message(
@@ -312,6 +315,10 @@ class ConfluentConsumer:
                     )
                 )
         return messages
+
+    def _meet(self, where: tuple[str, int]) -> Partition:
+        self._seen.add(where[0])
+        return self._partitions.setdefault(where, Partition(*where))
 
     def _note(self, error: LibraryError, message: Any) -> None:
         code = error.code()

@@ -26,8 +26,12 @@ class TopicWatch:
         self._next = 0.0
         self._ids: dict[str, str] = {}
 
-    def look(self, topics: Collection[str]) -> None:
+    def look(self, topics: Collection[str], *, seen: Collection[str] = ()) -> None:
         """Take the answer to the last question, and put the next when its time has come.
+
+        Args:
+            topics: which to ask for.
+            seen: those that were there, even if their ids were never told.
 
         Raises:
             UnknownTopicError: a topic that was there is gone, or has another id.
@@ -36,7 +40,7 @@ class TopicWatch:
             if all(future.done() for future in self._asked.values()):
                 asked, self._asked = self._asked, {}
                 for topic, future in asked.items():
-                    self._compare(topic, future)
+                    self._compare(topic, future, seen)
         elif topics and time.monotonic() >= self._next:
             self._next = time.monotonic() + METADATA_MAX_AGE
             if self._admin is None:
@@ -45,12 +49,13 @@ class TopicWatch:
                 TopicCollection(sorted(topics)), request_timeout=self._settings.timeout
             )
 
-    def _compare(self, topic: str, future: Future[Any]) -> None:
+    def _compare(self, topic: str, future: Future[Any], seen: Collection[str]) -> None:
         known = self._ids.get(topic)
         try:
             found = str(future.result().topic_id)
         except KafkaException as error:
-            if known is not None and error.args[0].code() == LibraryError.UNKNOWN_TOPIC_OR_PART:
+            was_there = known is not None or topic in seen
+            if was_there and error.args[0].code() == LibraryError.UNKNOWN_TOPIC_OR_PART:
                 raise UnknownTopicError(f"{topic} is gone") from None
             return
         if known not in {None, found}:

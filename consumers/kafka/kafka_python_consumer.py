@@ -86,6 +86,7 @@ class KafkaPythonConsumer:
         self._listener: _Listener | None = None
         self._topics: tuple[str, ...] = ()
         self._ids: dict[str, Any] = {}
+        self._seen: set[str] = set()  # topics that were there, even if their ids were never told
         self._look_at = 0.0
         self._missing: dict[str, float] = {}  # since when
         self._on_assigned: Assigned = dict.fromkeys
@@ -136,6 +137,7 @@ class KafkaPythonConsumer:
             if found is None:  # something that goes by itself, though not at once
                 time.sleep(min(left, _PAUSE))
                 found = {}
+            self._seen.update(partition.topic for partition in found)
             changed = self._settle(consumer)
             messages = [
                 message
@@ -329,7 +331,8 @@ class KafkaPythonConsumer:
             known, now = self._ids.get(topic), cluster.topic_id(topic)
             if cluster.partitions_for_topic(topic) is None:
                 since = self._missing.setdefault(topic, time.monotonic())
-                if known is not None and time.monotonic() - since > _GONE_AFTER:
+                was_there = known is not None or topic in self._seen
+                if was_there and time.monotonic() - since > _GONE_AFTER:
                     gone = f"{topic} is gone"
                 continue
             self._missing.pop(topic, None)

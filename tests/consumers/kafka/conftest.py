@@ -10,6 +10,10 @@ from consumers.kafka.clients import ClientSettings, Library, client
 
 LARGE = {"max.message.bytes": str(32 * 1024 * 1024)}
 
+SLOW = 30.0
+"""Seconds that a question may take, and for which a member may be silent. The processes of a busy
+machine do not run for many seconds at a time; nobody here waits for who is dead."""
+
 
 @pytest.fixture(params=["kafka-python", "confluent"])
 def library(request: pytest.FixtureRequest) -> Library:
@@ -17,8 +21,10 @@ def library(request: pytest.FixtureRequest) -> Library:
 
 
 @pytest.fixture
-def kafka_client(kafka: str, library: Library) -> Client:
-    return client(ClientSettings(kafka, library=library))
+def kafka_client(kafka: str, library: Library, monkeypatch: pytest.MonkeyPatch) -> Client:
+    for module in ("confluent_consumer", "kafka_python_consumer"):
+        monkeypatch.setattr(f"consumers.kafka.{module}.SESSION_TIMEOUT", SLOW)
+    return client(ClientSettings(kafka, library=library, timeout=SLOW))
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from cryptography.x509.oid import NameOID
 
 from infra.alive import serves
 from infra.kafka import node, process
+from infra.kafka.broker import START_LIMIT
 from infra.kafka.launch import CLASS_PATH, JAVA_OPTIONS, word_of
 from infra.kafka.libraries import fetched
 from infra.kafka.programs import java
@@ -44,8 +45,8 @@ def secured_broker(directory: Path, libraries: Path) -> Iterator[str]:
         directory: of the broker, empty; it gets ``ca.pem``, which vouches for the broker.
         libraries: where the programs of Kafka are kept.
     """
-    ports = node.Ports(node.free_port(), node.free_port())
-    secured = node.free_port(but=ports.broker)
+    broker, controller, secured = _free_ports(3)
+    ports = node.Ports(broker, controller)
     _certify(directory)
     node.configure(directory, ports, fetched(libraries))
     arguments = node.begin_format(directory, ports)
@@ -66,12 +67,20 @@ def secured_broker(directory: Path, libraries: Path) -> Iterator[str]:
     pid = process.noted(directory)
     assert pid is not None
     try:
-        eventually(lambda: node.answers(ports.broker) or not serves(pid, word))
+        eventually(lambda: node.answers(ports.broker) or not serves(pid, word), within=START_LIMIT)
         assert serves(pid, word), (directory / "broker.out").read_text()
         yield f"{node.HOST}:{secured}"
     finally:
         process.run(["/bin/kill", "-KILL", str(pid)], directory)
         eventually(lambda: not serves(pid, word))
+
+
+def _free_ports(count: int) -> list[int]:
+    """So many ports where nobody listens, no two of them the same."""
+    found: set[int] = set()
+    while len(found) < count:
+        found.add(node.free_port())
+    return list(found)
 
 
 def _certify(directory: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from consumers.kafka.client import Consumer, Message, Partition, Producer
 
-PATIENCE = 40.0
+PATIENCE = 60.0
 
 
 def send_numbers(producer: Producer, topic: str, numbers: Sequence[int], partitions: int) -> None:

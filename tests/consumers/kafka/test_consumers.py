@@ -1,5 +1,6 @@
 """Reading given partitions: from where it is said, and only what is asked for."""
 
+import logging
 from contextlib import closing
 
 import pytest
@@ -14,7 +15,8 @@ from consumers.kafka.client import (
     UnknownTopicError,
 )
 from consumers.kafka.clients import ClientSettings, client
-from tests.consumers.kafka.support import read, send_numbers, until, values
+from consumers.kafka.confluent_topics import TopicWatch
+from tests.consumers.kafka.support import PATIENCE, read, send_numbers, until, values
 
 pytestmark = pytest.mark.kafka
 
@@ -138,17 +140,29 @@ def test_a_topic_that_is_deleted_is_told(
 
 
 def test_a_topic_that_is_gone_has_no_first_offset(
-    admin: Admin, consumer: Consumer, topic: str
+    admin: Admin, producer: Producer, consumer: Consumer, topic: str
 ) -> None:
+    send_numbers(producer, topic, [0], 4)
     place = Partition(topic, 0)
     consumer.assign({place: None})
-    consumer.poll(0.2, limit=1)
+    read(consumer, 1)
     admin.delete([topic])
     until(lambda: not admin.topics([topic]))
     consumer.seek(place, None)
     for _ in range(2):  # and told again
         with pytest.raises(UnknownTopicError, match=topic):
             until(lambda: bool(consumer.poll(0.2, limit=10)))
+
+
+@pytest.mark.parametrize("library", ["confluent"])
+def test_a_topic_that_was_read_may_be_gone_before_its_id_was_told(
+    kafka: str, admin: Admin, topic: str
+) -> None:
+    admin.delete([topic])
+    until(lambda: not admin.topics([topic]))
+    watch = TopicWatch(ClientSettings(kafka), logging.getLogger("any"))
+    with pytest.raises(UnknownTopicError, match=topic):
+        until(lambda: watch.look([topic], seen=[topic]) is not None)
 
 
 @pytest.mark.parametrize("library", ["kafka-python"])
@@ -160,6 +174,7 @@ def test_what_cannot_be_decompressed_is_told_as_often_as_it_is_asked_for(
     with closing(client(settings).producer()) as producer:
         for n in range(100):
             producer.send(Partition(topic, n % 2), key=None, value=b"v" * 100, headers=[])
+        producer.flush(PATIENCE)
     consumer.assign({Partition(topic, 0): 0, Partition(topic, 1): 0})
     for _ in range(4):
         with pytest.raises(KafkaError, match="lz4"):

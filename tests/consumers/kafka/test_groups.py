@@ -124,7 +124,8 @@ def test_whoever_cannot_say_where_to_begin_is_asked_again(
 def test_members_that_poll_short_and_seldom_come_to_rest(
     member: Callable[[], Consumer], producer: Producer, topic: str
 ) -> None:
-    readers = [Reader(member(), topic, {}) for _ in range(3)]
+    kept: dict[Partition, int] = {}
+    readers = [Reader(member(), topic, kept) for _ in range(3)]
 
     def at_rest() -> bool:
         for reader in readers:

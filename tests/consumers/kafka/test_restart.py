@@ -53,8 +53,9 @@ def test_a_producer_and_a_group_outlive_the_broker(
         assert producer.acknowledged() < 2000
         back = threading.Thread(target=broker.start)
         back.start()
+        while back.is_alive():  # it has a limit of its own
+            reader.poll(0.2)
         until(lambda: reader.poll(0.2) or producer.acknowledged() == 2000)
-        back.join()
         poll_until(lambda: len(reader.read) >= 2000, reader)
         found = [int(message.value or b"") for message in reader.read]
         assert sorted(found) == [*range(2000)]

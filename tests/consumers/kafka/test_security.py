@@ -9,6 +9,7 @@ import pytest
 
 from consumers.kafka.client import Client, Consumer, KafkaError, NewTopic, Partition
 from consumers.kafka.clients import ClientSettings, Library, client
+from tests.consumers.kafka.conftest import SLOW
 from tests.consumers.kafka.secured import PASSWORD, secured_broker
 from tests.consumers.kafka.support import PATIENCE, read, until
 
@@ -37,7 +38,7 @@ def settings(servers: str, directory: Path, library: Library) -> ClientSettings:
         username="relay",
         password=PASSWORD,
         ca_file=str(directory / "ca.pem"),
-        timeout=5.0,
+        timeout=SLOW,
     )
 
 
@@ -48,13 +49,13 @@ def send(to: Client, topic: str) -> None:
 
 
 def make(settings: ClientSettings, topic: str) -> None:
-    with closing(client(replace(settings, timeout=10.0)).admin()) as admin:
+    with closing(client(settings).admin()) as admin:
         admin.create([NewTopic(topic, 1)])
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])
 def test_with_the_right_password_everything_goes(settings: ClientSettings, mechanism: str) -> None:
-    settings = replace(settings, sasl_mechanism=mechanism, timeout=10.0)
+    settings = replace(settings, sasl_mechanism=mechanism)
     topic = f"{settings.library}.{mechanism}"
     make(settings, topic)
     allowed = client(settings)
@@ -65,6 +66,12 @@ def test_with_the_right_password_everything_goes(settings: ClientSettings, mecha
     with closing(allowed.consumer("group")) as consumer:
         consumer.subscribe([topic], on_assigned=dict.fromkeys, on_revoked=lambda _: None)
         assert [message.value for message in read(consumer, 1)] == [b"v"]
+
+
+@pytest.fixture
+def refused(settings: ClientSettings) -> ClientSettings:
+    """Of somebody who learns that he is refused when the time is over."""
+    return replace(settings, timeout=10.0)
 
 
 def admin(of: Client) -> None:
@@ -86,19 +93,19 @@ def poll(consumer: Consumer, topic: str) -> None:
 
 
 @pytest.mark.parametrize("part", [admin, producer, consumer])
-def test_a_wrong_password_is_told(settings: ClientSettings, part: Callable[[Client], None]) -> None:
+def test_a_wrong_password_is_told(refused: ClientSettings, part: Callable[[Client], None]) -> None:
     with pytest.raises(KafkaError, match="Invalid username or password"):
-        part(client(replace(settings, password="another")))
+        part(client(replace(refused, password="another")))
 
 
 # kafka-python leaves its socket to the garbage collector.
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 @pytest.mark.parametrize("part", [admin, producer, consumer])
 def test_a_certificate_that_nobody_vouches_for_is_told(
-    settings: ClientSettings, part: Callable[[Client], None]
+    refused: ClientSettings, part: Callable[[Client], None]
 ) -> None:
     with pytest.raises(KafkaError, match=r"certificate.*verif"):
-        part(client(replace(settings, ca_file=None)))
+        part(client(replace(refused, ca_file=None)))
 
 
 def test_who_has_no_rights_is_told_what_for(

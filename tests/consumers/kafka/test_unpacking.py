@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from kafka import TopicPartition
 from kafka.consumer.fetcher import Fetcher
@@ -75,6 +75,7 @@ def nothing_is_remembered() -> Iterator[None]:
     _layouts.clear()
 
 
+@settings(deadline=None)
 @given(st.lists(records, min_size=1, max_size=5), st.sampled_from([NOT_COMPRESSED, GZIP]))
 def test_the_same_messages_are_found(made: list[Record], compression: int) -> None:
     data = batch_of(made, compression)
@@ -83,6 +84,7 @@ def test_the_same_messages_are_found(made: list[Record], compression: int) -> No
     assert [(m.offset, m.timestamp) for m in found] == [(n, r[0]) for n, r in enumerate(made)]
 
 
+@settings(deadline=None)
 @given(st.lists(records, min_size=1, max_size=3), st.data())
 def test_what_the_library_refuses_is_refused(made: list[Record], data: st.DataObject) -> None:
     """Damage that a checksum would have shown: no other message than the library's comes of it."""
@@ -99,6 +101,7 @@ def test_what_the_library_refuses_is_refused(made: list[Record], data: st.DataOb
         assert as_ours(bytes(whole)) == expected
 
 
+@settings(deadline=None)
 @given(st.lists(records, min_size=1, max_size=3), st.data())
 def test_what_ends_too_early_or_too_late_is_refused(
     made: list[Record], data: st.DataObject
@@ -122,6 +125,7 @@ alike = st.tuples(
 """So short that many are of one length, and divided in one way or another."""
 
 
+@settings(deadline=None)
 @given(st.lists(alike, min_size=1, max_size=20))
 def test_headers_of_one_length_are_told_apart(made: list[Record]) -> None:
     data = batch_of(made)
@@ -247,6 +251,7 @@ def kept(draw: st.DrawFn) -> Stored:
     )
 
 
+@settings(deadline=None)
 @given(
     st.lists(kept(), min_size=1, max_size=6),
     st.lists(st.builds(Aborted, st.sampled_from([7, 8]), st.integers(0, 20)), max_size=4),
