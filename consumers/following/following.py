@@ -312,6 +312,8 @@ class Following(StepWriting):
             chain: Chain[tuple[Item, Message]] = Chain(standing.position, offset)
             self._followed[partition] = Followed(chain, topic_id, standing)
             begins[partition] = offset or None
+            if offset:  # of what it was told while it settled, a group may know nothing
+                self._to_tell[partition] = offset
             if anew:
                 logger.warning("topic was made anew", topic=partition.topic, n=partition.number)
         self._moved, self._read_at = True, time.monotonic()

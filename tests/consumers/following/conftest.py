@@ -104,7 +104,7 @@ class Member:
 
     def leave(self) -> None:
         self._stop.set()
-        self._thread.join(20)
+        self._thread.join(60)
         assert not self._thread.is_alive()
 
     def until(self, reached: Callable[[Following], Any]) -> None:

@@ -237,6 +237,7 @@ def test_a_member_that_holds_a_partition_without_end_is_named(
         publisher.publish(events)
         wait_until(lambda: "another member holds" in (member.error_of(held) or ""))
         wait_until(lambda: set(place.seen()) == free)
-        place.member("two", group="others")  # takes up what is held, and is not held up
+        two = place.member("two", group="others")
+        two.until(lambda f: len(f.positions) == 5)  # also what is held, and is not held up
     all_of(place, 20)
     wait_until(lambda: member.error_of(held) is None)

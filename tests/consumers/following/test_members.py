@@ -59,7 +59,7 @@ def test_a_member_that_was_thought_dead_writes_nothing(place: Place, publisher: 
     offsets = StallingOffsets("readers")
     zombie = place.member("zombie", group="others", offsets=offsets)
     publisher.publish(passed(100))
-    assert offsets.stalled.wait(30)
+    assert offsets.stalled.wait(60)
     place.member("successor")
     all_of(place, 100)
     offsets.go_on.set()

@@ -1,6 +1,6 @@
 """A step cut in two leads where it leads as a whole, and never past what is not written yet."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumers.following.offsets import Standing
@@ -34,6 +34,7 @@ def steps(draw: st.DrawFn) -> Step:
     return Step(sorted(entries), before, after)
 
 
+@settings(deadline=None)
 @given(steps(), st.data())
 def test_the_parts_follow_on_each_other_and_lead_to_the_same_end(
     step: Step, data: st.DataObject
@@ -48,6 +49,7 @@ def test_the_parts_follow_on_each_other_and_lead_to_the_same_end(
     assert {e.partition for e in second.entries} == set(second.after)
 
 
+@settings(deadline=None)
 @given(steps(), st.data())
 def test_between_the_parts_nothing_is_passed_over(step: Step, data: st.DataObject) -> None:
     first, second = step.cut(data.draw(st.integers(0, len(step.entries))))
