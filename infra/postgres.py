@@ -1,6 +1,7 @@
 """Connections to PostgreSQL: how each is opened, and one that heals itself."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, LiteralString, TypeVar
 
@@ -18,6 +19,9 @@ LOG_SCHEMA: Final = "gradelog"
 CONNECT_TIMEOUT: Final = 5
 """Seconds to wait for a server that does not answer."""
 
+POOL_TIMEOUT: Final = 5.0
+"""Seconds to wait for a connection while others use them all, or none can be made."""
+
 
 def options(*, statement_timeout: float, search_path: Sequence[str] = (LOG_SCHEMA,)) -> str:
     """Start-up options of a connection: every statement has an end, all times are UTC."""
@@ -30,10 +34,18 @@ def options(*, statement_timeout: float, search_path: Sequence[str] = (LOG_SCHEM
     )
 
 
+def connect_timeout() -> int:
+    """Seconds to wait for a server; what the environment says comes first, as for any client."""
+    try:
+        return int(os.environ["PGCONNECT_TIMEOUT"])
+    except (KeyError, ValueError):
+        return CONNECT_TIMEOUT
+
+
 def parameters(**settings: str) -> dict[str, Any]:
     """Keyword arguments that every connection is opened with."""
     return {
-        "connect_timeout": CONNECT_TIMEOUT,
+        "connect_timeout": connect_timeout(),
         "application_name": "gradelog",
         "keepalives_idle": 30,
         "keepalives_interval": 10,
@@ -46,13 +58,13 @@ def parameters(**settings: str) -> dict[str, Any]:
 def async_pool(
     dsn: str, *, size: int, statement_timeout: float, search_path: Sequence[str]
 ) -> AsyncConnectionPool[AsyncConnection[Row]]:
-    """A pool for reads, not opened yet. Waiting for a connection ends after 5 seconds."""
+    """A pool for reads, not opened yet."""
     return AsyncConnectionPool(
         dsn,
         min_size=1,
         max_size=size,
         max_waiting=size * 100,
-        timeout=5.0,
+        timeout=max(POOL_TIMEOUT, connect_timeout()),
         open=False,
         kwargs=parameters(
             options=options(statement_timeout=statement_timeout, search_path=search_path)
@@ -70,7 +82,7 @@ def pool(
         min_size=1,
         max_size=size,
         max_waiting=size * 100,
-        timeout=5.0,
+        timeout=max(POOL_TIMEOUT, connect_timeout()),
         open=False,
         kwargs=parameters(
             options=options(statement_timeout=statement_timeout, search_path=search_path)
