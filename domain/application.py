@@ -40,6 +40,8 @@ DECIDING_SECONDS = 10.0
 """How long a decision is taken again that others keep winning."""
 
 EAGER_DECISIONS = 3
+"""So often a decision is taken at once, and by who stood still for longer than that, too."""
+
 LONGEST_PAUSE = 0.1
 """Seconds at most before a further try; the pauses of rivals are random, so one gets through."""
 
@@ -339,7 +341,7 @@ class Application:
             attempt = 0
             loop = asyncio.get_running_loop()
             deadline = loop.time() + DECIDING_SECONDS
-            while loop.time() < deadline:
+            while attempt < EAGER_DECISIONS or loop.time() < deadline:
                 work = await self._load(
                     stream_ids, ids, foreseen if attempt == 0 else (), fresh=fresh
                 )

@@ -29,10 +29,22 @@ from domain.submissions.student_item import (
 )
 from infra.log.postgres_log import PostgresLog
 from infra.vault import Vault
-from tests.infra.log.support import Wire, stored, wire
+from tests.infra.log.support import (
+    PATIENCE,
+    Wire,
+    let_pass,
+    on_a_clock_of_its_own,
+    stored,
+    wire,
+)
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 BY = Provenance(actor="tester")
+
+
+@pytest.fixture(autouse=True)
+def _patient_rivals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("domain.application.DECIDING_SECONDS", PATIENCE)
 
 
 @dataclass
@@ -56,12 +68,12 @@ def item(student: str, item_type: str = "essay") -> dict[str, str]:
     }
 
 
-def run(dsn: str, test: Callable[..., Awaitable[Any]], processes: int = 1, **options: Any) -> Any:
+def run(dsn: str, test: Callable[..., Awaitable[Any]], processes: int = 1) -> Any:
     async def go() -> Any:
         async with AsyncExitStack() as stack:
             opened = []
             for _ in range(processes):
-                log, vault = PostgresLog(dsn, **options), Vault(dsn)
+                log, vault = PostgresLog(dsn, timeout=PATIENCE), Vault(dsn, timeout=PATIENCE)
                 stack.push_async_callback(log.close)
                 stack.push_async_callback(vault.close)
                 opened.append(Process(log, Submissions(log, lambda: NOW, vault)))
@@ -94,6 +106,21 @@ def test_a_decision_on_what_another_process_changed_is_taken_again(dsn: str) -> 
             await one.commands.set_score(created.submission_uuid, 1, 2)
         again = (await two.commands.create_submission(item("a"), "y")).value.event
         await one.commands.set_score(again.submission_uuid, 1, 2)
+
+    run(dsn, test, processes=2)
+
+
+def test_it_is_taken_again_also_by_who_stood_still_until_his_time_was_over(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("domain.application.DECIDING_SECONDS", 0.0)
+
+    async def test(one: Process, two: Process) -> None:
+        created = (await one.commands.create_submission(item("a"), "x")).value.event
+        await two.commands.set_score(created.submission_uuid, 1, 2)
+        await one.commands.set_score(created.submission_uuid, 2, 2)
+        scores = [event for event in await two.events("a") if isinstance(event, ScoreSet)]
+        assert [score.points_earned for score in scores] == [1, 2]
 
     run(dsn, test, processes=2)
 
@@ -239,14 +266,17 @@ def test_a_repeat_with_the_same_key_settles_an_unknown_outcome(dsn: str) -> None
             await settle(cut)
 
     async def settle(cut: Wire) -> None:
-        log, vault = PostgresLog(cut.dsn, timeout=3), Vault(dsn)
+        log, vault = PostgresLog(cut.dsn, timeout=PATIENCE), Vault(dsn, timeout=PATIENCE)
         commands = Submissions(log, lambda: NOW, vault)
         created = (await commands.create_submission(item("a"), "x")).value.event
         prepared = await commands.prepare_create_submission(item("a"), "y", idempotency=key("k"))
         # Ids and streams are asked for on other connections: only the append goes deaf.
         await log.take_ids(IdWanted("submission_ids"))
         cut.deaf_to = "append_events"
-        (outcome,) = await commands.execute_all([prepared])
+        waiting = asyncio.create_task(commands.execute_all([prepared]))
+        await cut.swallowed.wait()
+        let_pass(PATIENCE)
+        (outcome,) = await waiting
         assert isinstance(outcome, OutcomeUnknownError)
         cut.deaf_to = None
         cut.cut()
@@ -256,7 +286,7 @@ def test_a_repeat_with_the_same_key_settles_an_unknown_outcome(dsn: str) -> None
         await log.close()
         await vault.close()
 
-    asyncio.run(test())
+    on_a_clock_of_its_own(test)
     assert len([row for row in stored(dsn) if "answer_size" in row[3]]) == 2
 
 
@@ -290,7 +320,7 @@ def test_many_commands_at_once_have_each_its_own_outcome(dsn: str) -> None:
 def test_attempts_are_numbered_in_the_order_of_the_decisions(dsn: str) -> None:
     async def test() -> None:
         async with AsyncExitStack() as stack:
-            log, vault = PostgresLog(dsn), Vault(dsn)
+            log, vault = PostgresLog(dsn, timeout=PATIENCE), Vault(dsn, timeout=PATIENCE)
             stack.push_async_callback(log.close)
             stack.push_async_callback(vault.close)
             # A clock that goes backwards, as those of two machines do.

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +22,33 @@ from tests.infra.cli.support import eventually
 ROOT = Path(__file__).parents[3]
 PATIENCE: Final = 120.0
 """Seconds; for processes that keep each other waiting."""
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    ahead = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.ahead
+
+
+def on_a_clock_of_its_own(test: Callable[[], Awaitable[Any]]) -> Any:
+    """Run a test whose limits are as long as a busy machine may need.
+
+    It does not wait for those that are to be exceeded: it lets the time pass.
+    """
+
+    async def run() -> Any:
+        return await test()
+
+    with asyncio.Runner(loop_factory=_Loop) as runner:
+        return runner.run(run())
+
+
+def let_pass(seconds: float) -> None:
+    """Put the clock of the running test forward."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, _Loop)
+    loop.ahead += seconds
 
 
 def events(
@@ -84,10 +111,10 @@ READY: Final = b"Z\0\0\0\5I"
 class Wire:
     """A proxy before the database that passes bytes on until it is told otherwise.
 
-    ``deaf`` swallows what the server answers and then cuts: the statement arrives, the
-    answer does not. ``deaf_to`` does that to connections whose statements hold a text.
+    Of connections whose statements hold the text of ``deaf_to`` it swallows what the server
+    answers, and then cuts: the statement arrives, the answer does not.
     ``silent`` holds back what the server answers. As many new connections as ``doomed`` says
-    are cut when they are made.
+    are cut when they are made. ``refused`` and ``swallowed`` tell that it has happened.
     """
 
     def __init__(self, dsn: str) -> None:
@@ -96,11 +123,11 @@ class Wire:
         self._server: asyncio.Server | None = None
         self._links: set[asyncio.StreamWriter] = set()
         self._pumps: set[asyncio.Task[None]] = set()
-        self.deaf = False
         self.deaf_to: str | None = None
         self.refuse = False
         self.silent = False
         self.doomed = 0
+        self.refused = asyncio.Event()
         self.swallowed = asyncio.Event()
 
     @property
@@ -128,6 +155,7 @@ class Wire:
 
     async def _accept(self, reader: asyncio.StreamReader, writer_: asyncio.StreamWriter) -> None:
         if self.refuse:
+            self.refused.set()
             writer_.transport.abort()
             return
         host = str(self._upstream.get("host") or "127.0.0.1")
@@ -158,7 +186,7 @@ class Wire:
             while data := await source.read(65536):
                 if not answers:
                     asked += data
-                elif self.deaf or (self.deaf_to and self.deaf_to.encode() in asked):
+                elif self.deaf_to and self.deaf_to.encode() in asked:
                     self.swallowed.set()
                     self.cut()
                     return
