@@ -48,6 +48,7 @@ MAX_QUERY: Final = 16_384
 
 NDJSON: Final = b"application/x-ndjson"
 
+_NOT_AT_ALL: Final = re.compile(rb"q\s*=\s*0(\.0*)?")
 _HOST: Final = re.compile(r"[A-Za-z0-9.\-\[\]:]{1,255}")
 _NOT_IN_REQUEST_IDS: Final = re.compile(rb"[^A-Za-z0-9._~:+/=@-]")
 _TRACEPARENT: Final = re.compile(
@@ -191,7 +192,11 @@ class Call(Request):
     @property
     def wants_lines(self) -> bool:
         """Whether a list shall come as lines that are streamed."""
-        return NDJSON in self.raw.get(b"accept", b"").lower()
+        for accepted in self.raw.get(b"accept", b"").lower().split(b","):
+            media_type, *parameters = [part.strip() for part in accepted.split(b";")]
+            if media_type == NDJSON and not any(map(_NOT_AT_ALL.fullmatch, parameters)):
+                return True
+        return False
 
     def url_with(self, **parameters: str) -> str:
         """The address of this request, with some parameters of the query set otherwise."""

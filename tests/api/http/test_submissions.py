@@ -160,6 +160,13 @@ def test_all_submissions_of_an_item_come_in_pages_or_as_lines(site: Site) -> Non
     assert streamed.headers["Content-Type"] == "application/x-ndjson"
     assert int(streamed.headers["X-Log-Position"]) >= int(headers["X-Min-Log-Position"])
     assert [json.loads(line) for line in streamed.text.splitlines()] == found
+    for accepted, answered in (
+        ("application/json, Application/X-NDJSON;q=0.9", "application/x-ndjson"),
+        ("application/x-ndjson;q=0, */*", "application/json"),
+        ("application/x-ndjson; q=0.000", "application/json"),
+    ):
+        one = lms.get("/items/submissions/", **asked, headers=headers | {"Accept": accepted})
+        assert one.headers["Content-Type"] == answered
 
 
 def test_a_course_comes_in_pages_or_as_lines_newest_first(site: Site) -> None:
