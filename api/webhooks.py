@@ -49,7 +49,7 @@ class Webhook:
         position: everything up to here is delivered or was not asked for.
         failures: attempts that failed since the last that did not.
         failing_since: when the first of them was.
-        retry_at: when it is tried again.
+        retry_at: when it is tried again; None while nothing has failed, or nothing is sent to it.
         last_success_at: when something was delivered last.
         last_error: why the last attempt failed that did.
         old_secret_until: until when requests are signed with the secret before, too.
@@ -69,7 +69,7 @@ class Webhook:
     position: int
     failures: int
     failing_since: datetime | None
-    retry_at: datetime
+    retry_at: datetime | None
     last_success_at: datetime | None
     last_error: str | None
     old_secret_until: datetime | None

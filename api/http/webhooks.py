@@ -269,7 +269,7 @@ def rendered(webhook: Webhook, head: int) -> Result:
         "lag": max(0, head - webhook.position),
         "failures": webhook.failures,
         "failing_since": webhook.failing_since,
-        "retry_at": webhook.retry_at if webhook.failures and webhook.state == ACTIVE else None,
+        "retry_at": webhook.retry_at,
         "last_success_at": webhook.last_success_at,
         "last_error": webhook.last_error,
         "old_secret_until": webhook.old_secret_until,

@@ -55,8 +55,6 @@ def list_(*, as_json: Json = False) -> None:
 @app.command()
 def show(webhook_id: Id, *, as_json: Json = False) -> None:
     """Show one webhook and its last attempts."""
-    from api.webhooks import ACTIVE
-
     one = _carry_out(lambda webhooks: webhooks.get(webhook_id))
     attempts = _carry_out(lambda webhooks: webhooks.attempts(webhook_id, before=None, limit=20))
     if as_json:
@@ -75,7 +73,7 @@ def show(webhook_id: Id, *, as_json: Json = False) -> None:
             "delivered up to position": one.position,
             "failures since the last delivery": one.failures,
             "failing since": one.failing_since,
-            "tried again at": one.retry_at if one.failures and one.state == ACTIVE else None,
+            "tried again at": one.retry_at,
             "last delivery": one.last_success_at,
             "last error": one.last_error,
             "old secret signs until": one.old_secret_until,

@@ -44,7 +44,9 @@ OLD_SECRET_LIFETIME: Final = timedelta(hours=24)
 
 _COLUMNS: Final = """
 webhook_id, url, types, course_id, description, state, reason, position, failures,
-failing_since, retry_at, last_success_at, last_error,
+failing_since,
+CASE WHEN state = 'active' AND (failures > 0 OR retry_at > now()) THEN retry_at END,
+last_success_at, last_error,
 CASE WHEN old_secret_until > now() THEN old_secret_until END,
 created_at, created_by, updated_at, updated_by
 """

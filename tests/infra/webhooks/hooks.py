@@ -54,12 +54,14 @@ class Hooks:
     def __enter__(self) -> Self:
         self.engine = Engine(limit=PATIENCE)
         self._stack.callback(self.engine.close)
-        log = PostgresLog(self.dsn)
+        log = PostgresLog(self.dsn, timeout=PATIENCE)
         self._stack.callback(lambda: self.run(log.close()))
-        vault = Vault(self.dsn)
+        vault = Vault(self.dsn, timeout=PATIENCE)
         self._stack.callback(lambda: self.run(vault.close()))
         self.submissions = Submissions(log, now, vault)
-        self.store = PostgresWebhooks(self.dsn, master_key=MASTER, policy=local_policy())
+        self.store = PostgresWebhooks(
+            self.dsn, master_key=MASTER, policy=local_policy(), timeout=PATIENCE
+        )
         self._stack.callback(lambda: self.run(self.store.close()))
         return self
 
@@ -138,20 +140,23 @@ class Hooks:
         self,
         *,
         backoff: Backoff = AT_ONCE,
-        lease: float = 60.0,
+        lease: float = 3600.0,
         give_up: GiveUp | None = None,
         concurrency: int = 32,
         policy: Policy | None = None,
         master: bytes | None = MASTER,
         **sender: Any,
     ) -> Iterator[Deliverer]:
-        """A deliverer of its own, until the end."""
+        """A deliverer of its own, until the end. Its limits are those of a busy machine."""
+        limits = {"connect_timeout": PATIENCE, "total_timeout": PATIENCE} | sender
         made: list[tuple[asyncio.AbstractEventLoop, asyncio.Event, Deliverer]] = []
         began = threading.Event()
 
         async def run() -> None:
-            turns = Turns(self.dsn, lease=timedelta(seconds=lease), give_up=give_up)
-            sending = Sender(policy or local_policy(), **sender)
+            turns = Turns(
+                self.dsn, lease=timedelta(seconds=lease), give_up=give_up, timeout=PATIENCE
+            )
+            sending = Sender(policy or local_policy(), **limits)
             deliverer = Deliverer(
                 turns, sending, Keeper(master), concurrency=concurrency, backoff=backoff
             )

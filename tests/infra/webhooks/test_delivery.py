@@ -2,8 +2,10 @@
 
 import threading
 
+import pytest
+
 from tests.infra.webhooks.hooks import AT_ONCE, Hooks
-from tests.infra.webhooks.target import Reply, Target, target
+from tests.infra.webhooks.target import PATIENCE, Reply, Target, target
 
 
 def test_every_event_comes_in_the_order_of_the_log(hooks: Hooks, there: Target) -> None:
@@ -116,10 +118,12 @@ def test_failing_targets_never_take_all_places(hooks: Hooks, there: Target) -> N
         bad = [hooks.add(failing) for _ in range(6)]
         with hooks.delivering():
             hooks.until(lambda: all(hooks.get(one).failures > 0 for one in bad))
+        while not failing.coming.empty():
+            failing.next()
         failing.otherwise = Reply(status=500, waits=gate)
         made = hooks.add(there)
         with hooks.delivering(concurrency=2):
-            failing.coming.get()
+            failing.next()
             hooks.until_at(made, 1)
             hooks.until_at(made, hooks.write()[-1])
             gate.set()
@@ -137,7 +141,10 @@ def test_webhooks_at_the_same_place_share_what_is_read(hooks: Hooks, there: Targ
     assert turns == 0
 
 
-def test_a_connection_is_used_again(hooks: Hooks, there: Target) -> None:
+def test_a_connection_is_used_again(
+    hooks: Hooks, there: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infra.webhooks.sending.KEEP_ALIVE", PATIENCE)
     made = hooks.add(there)
     last = hooks.write(200)[-1]
     with hooks.delivering():

@@ -74,6 +74,7 @@ def test_it_says_so_in_retry_after(hooks: Hooks, there: Target, form: str) -> No
             assert hooks.attempts(made)[-1].error == "the target answered 429"
             return
         hooks.until(lambda: hooks.get(made).failures)
+    assert hooks.get(hooks.add(there)).retry_at is None
     pause = hooks.get(made).retry_at - datetime.now(UTC)
     assert HOUR / 4 < pause <= HOUR / 2
 

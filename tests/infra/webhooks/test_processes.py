@@ -10,7 +10,7 @@ import pytest
 
 from tests.infra.cli.support import Cli
 from tests.infra.webhooks.hooks import Hooks
-from tests.infra.webhooks.target import Reply, Target
+from tests.infra.webhooks.target import PATIENCE, Reply, Target
 from tests.infra.webhooks.test_signing import verify
 
 
@@ -74,7 +74,10 @@ def test_who_has_lost_his_turn_saves_nothing(hooks: Hooks, there: Target) -> Non
     assert hooks.get(made).position == 0
 
 
-def test_a_process_that_ends_gives_its_turns_back(hooks: Hooks, there: Target) -> None:
+def test_a_process_that_ends_gives_its_turns_back(
+    hooks: Hooks, there: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infra.webhooks.deliverer.GRACE", PATIENCE / 2)
     gate = threading.Event()
     there.answers(Reply(waits=gate))
     made = hooks.add(there)
