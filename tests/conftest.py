@@ -19,8 +19,7 @@ import psycopg
 import pytest
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
-from psycopg import sql
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from infra.embedded import EmbeddedPostgres
 from infra.kafka.broker import EmbeddedKafka
@@ -28,8 +27,10 @@ from infra.kafka.libraries import fetched
 from infra.kafka.programs import MissingProgramError, java
 from infra.migrate import migrate
 from tests import looking
+from tests.databases import create, drop
 
-RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID", f"{os.getpid():x}")[:12]
+# Not the number of the process: a run that was killed may have left behind what it named.
+RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID", uuid4().hex)[:12]
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
 ROOT = Path(__file__).parents[1]
 
@@ -60,6 +61,9 @@ if given := os.environ.pop("KAFKA_BOOTSTRAP_SERVERS", None):
     # Under another name, which workers inherit too: a test that starts the command and says
     # nothing of Kafka must not publish its events to whatever broker is named outside.
     os.environ[BROKER] = given
+
+PATIENCE = 300.0
+"""Seconds that servers have to start and answer; far more than they take on a busy machine."""
 
 EARLY = 0.7
 """The part of all other files among which the long ones are spread."""
@@ -105,8 +109,9 @@ def server() -> Iterator[str]:
     # Not pytest's own directory: nobody but its owner may enter that, and the server of a
     # superuser belongs to somebody else.
     home = SERVERS / f"gradelog-tests-{RUN}"
-    home.mkdir(mode=0o755, exist_ok=True)
-    with EmbeddedPostgres(home) as embedded:
+    home.mkdir(exist_ok=True)
+    home.chmod(0o755)  # whatever the umask says
+    with EmbeddedPostgres(home, start_limit=PATIENCE) as embedded:
         yield embedded.dsn
     if not (home / "postgres" / "postmaster.pid").exists():  # nobody else works on it
         shutil.rmtree(home, ignore_errors=True)
@@ -132,7 +137,7 @@ def kafka(request: pytest.FixtureRequest) -> Iterator[str]:
         return
     home = SERVERS / f"gradelog-tests-{RUN}-kafka"
     libraries = request.getfixturevalue("kafka_libraries")
-    with EmbeddedKafka(home, libraries=libraries) as embedded:
+    with EmbeddedKafka(home, libraries=libraries, start_limit=PATIENCE) as embedded:
         yield embedded.bootstrap_servers
     if embedded.pid is None:  # nobody else works with it
         shutil.rmtree(home, ignore_errors=True)
@@ -141,7 +146,13 @@ def kafka(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def topics(kafka: str) -> Iterator[KafkaAdminClient]:
     """Looks after the topics of all tests."""
-    admin = KafkaAdminClient(bootstrap_servers=kafka, client_id="tests")
+    limit = int(PATIENCE * 1000)
+    admin = KafkaAdminClient(
+        bootstrap_servers=kafka,
+        client_id="tests",
+        request_timeout_ms=limit,
+        bootstrap_timeout_ms=limit,
+    )
     yield admin
     admin.close()
 
@@ -178,16 +189,12 @@ def new_database(server: str) -> Iterator[Callable[[], str]]:
     made = [template]
     numbers = itertools.count(1)
     with psycopg.connect(server, autocommit=True) as db:
-        db.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(template)))
+        create(db, template)
         migrate(make_conninfo(server, dbname=template))
 
         def make() -> str:
             name = f"{template}_{next(numbers)}"
-            db.execute(
-                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
-                    sql.Identifier(name), sql.Identifier(template)
-                )
-            )
+            create(db, name, like=template)
             made.append(name)
             return make_conninfo(server, dbname=name)
 
@@ -206,8 +213,4 @@ def dsn(server: str, new_database: Callable[[], str]) -> Iterator[str]:
     yield made
     looking.leave(made)
     with psycopg.connect(server, autocommit=True) as db:
-        drop(db, psycopg.conninfo.conninfo_to_dict(made)["dbname"])
-
-
-def drop(db: psycopg.Connection, name: object) -> None:
-    db.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(str(name))))
+        drop(db, str(conninfo_to_dict(made)["dbname"]))

@@ -25,7 +25,7 @@ class _Window:
             # Nothing is prepared: tables are exchanged under statements when read models are
             # rebuilt.
             self.db = psycopg.connect(
-                dsn, autocommit=True, prepare_threshold=None, connect_timeout=10
+                dsn, autocommit=True, prepare_threshold=None, connect_timeout=60
             )
         cursor = self.db.execute(statement, arguments)
         # Rows may have no columns at all.

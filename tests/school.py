@@ -15,6 +15,7 @@ from domain.grades.regrading import CourseVersion
 from domain.grades.structure import Viewer, read_structure
 from infra.database import prepare
 from infra.engine import Engine
+from infra.grading import PostgresGradingStatus
 from infra.in_process import projecting
 from infra.log.postgres_log import PostgresLog
 from infra.main import backend
@@ -24,11 +25,12 @@ from projections.gradebook import queries
 from projections.gradebook.rows import LearnerGradesRow
 from projections.gradebook.tables import Record, read_records
 from projections.read_model import Query
+from projections.registry import READ_MODELS
 from tests import looking
 
 T = TypeVar("T")
 
-PATIENCE = 50.0
+PATIENCE = 150.0
 """Seconds that commands and questions may take on a machine that is busy with other tests."""
 
 COURSE = "course-v1:Uni+Physics+2026"
@@ -254,7 +256,8 @@ def school(dsn: str, *, projector: bool = True) -> Iterator[School]:
     """Open a school; with a projector and a grader unless it says otherwise."""
     prepare(dsn)
     with ExitStack() as stack:
-        engine = Engine(limit=60)
+        # A command waits for a key, a stream, an id and the log, each for so long at most.
+        engine = Engine(limit=PATIENCE * 5)
         stack.callback(engine.close)
         opened: list[Backend] = []
         closing: list[Any] = []
@@ -263,7 +266,8 @@ def school(dsn: str, *, projector: bool = True) -> Iterator[School]:
         async def parts() -> Any:
             log, vault = PostgresLog(dsn, timeout=PATIENCE), Vault(dsn, timeout=PATIENCE)
             reads = PostgresReads(dsn, timeout=PATIENCE, wait=PATIENCE)
-            async with backend(dsn, log, vault, reads) as made:
+            status = PostgresGradingStatus(dsn, timeout=PATIENCE)
+            async with backend(dsn, log, vault, reads, grading=status) as made:
                 yield made
 
         async def enter() -> None:
@@ -274,12 +278,29 @@ def school(dsn: str, *, projector: bool = True) -> Iterator[School]:
         engine.run(enter)
         stack.callback(lambda: engine.run(lambda: closing[0].__aexit__(None, None, None)))
         if projector:
-            stack.enter_context(projecting(dsn))
+            stack.enter_context(following(dsn))
         stack.callback(looking.leave, dsn)
         yield School(dsn, opened[0], engine.run)
 
 
-def wait_until(reached: Callable[[], Any], *, within: float = 30.0) -> None:
+@contextmanager
+def following(dsn: str) -> Iterator[None]:
+    """Keep read models up to date and grades recorded, until the end.
+
+    Their tables are made first: nobody waits for what is not there.
+    """
+    with projecting(dsn):
+        wait_for_read_models(dsn)
+        yield
+
+
+def wait_for_read_models(dsn: str) -> None:
+    """Wait until somebody who has begun to project has made the tables of all read models."""
+    made = "SELECT count(*) FROM gradelog.read_models"
+    wait_until(lambda: looking.rows(dsn, made) == [(len(READ_MODELS),)])
+
+
+def wait_until(reached: Callable[[], Any], *, within: float = PATIENCE) -> None:
     """Look again and again until something is so."""
     never = threading.Event()
     for _ in range(int(within / 0.01)):

@@ -7,17 +7,14 @@ import pytest
 
 from infra.in_process import Gradelog, in_process
 from infra.settings import Settings
-from projections.registry import READ_MODELS
-from tests import looking
-from tests.school import PATIENCE, wait_until
-
-MADE = "SELECT count(*) FROM gradelog.read_models"
+from tests.school import PATIENCE, wait_for_read_models
 
 
 @pytest.fixture
 def gradelog(dsn: str, tmp_path: Path) -> Iterator[Gradelog]:
-    settings = Settings(database_url=dsn, home=tmp_path)
+    settings = Settings(
+        database_url=dsn, home=tmp_path, append_timeout=PATIENCE, read_timeout=PATIENCE
+    )
     with in_process(settings, dsn=dsn, wait=PATIENCE) as opened:
-        # The tables of read models are made first: nobody waits for what is not there.
-        wait_until(lambda: looking.rows(dsn, MADE) == [(len(READ_MODELS),)])
+        wait_for_read_models(dsn)
         yield opened

@@ -13,6 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from tests.benchmarks.harness import end
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -38,8 +40,7 @@ def bare(size: int) -> Iterator[int]:
         assert running.stdout is not None
         yield int(running.stdout.readline())
     finally:
-        running.terminate()
-        running.wait(30)
+        end(running)
 
 
 if __name__ == "__main__":

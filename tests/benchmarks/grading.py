@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -162,22 +163,23 @@ class Latencies:
         self._server = started
         self._seconds = min(1.0, seconds)  # of one start of the load generator
         self._paths = pages(of)
-        self._over = True
+        self._over = threading.Event()
         self.samples: list[list[float]] = []
 
     def __enter__(self) -> None:
-        self._over = False
+        self._over.clear()
         self.samples.append([])
         self._thread = ThreadPoolExecutor(1)
         self._reading = self._thread.submit(self._read)
 
     def __exit__(self, *_: object) -> None:
-        self._over = True
+        self._over.set()
         self._reading.result()
         self._thread.shutdown()
 
     def _read(self) -> None:
-        while not self._over:
+        # Once at least, however late it begins.
+        while not self.samples[-1] or not self._over.is_set():
             requests = [(next(self._paths), None) for _ in range(200)]
             found = self._server.load(
                 self._seconds,

@@ -4,17 +4,22 @@ import gc
 import itertools
 import os
 import statistics
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any, Final
 
 import psycopg
-from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from infra.database import prepare
+from tests.databases import create, drop
 
 _numbers = itertools.count()
+
+PATIENCE: Final = 180.0
+"""Seconds that a process has to end or a server to answer; far more than it takes."""
 
 
 @dataclass(frozen=True)
@@ -98,11 +103,7 @@ def scratch(dsn: str, *, migrated: bool = True, like: str | None = None) -> Iter
     name = f"gradelog_bench_{os.getpid()}_{next(_numbers)}"
     template = "template1" if like is None else str(conninfo_to_dict(like)["dbname"])
     with psycopg.connect(dsn, autocommit=True) as db:
-        db.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
-                sql.Identifier(name), sql.Identifier(template)
-            )
-        )
+        create(db, name, like=template)
     made = make_conninfo(**{**conninfo_to_dict(dsn), "dbname": name})
     try:
         if migrated and like is None:
@@ -110,4 +111,18 @@ def scratch(dsn: str, *, migrated: bool = True, like: str | None = None) -> Iter
         yield made
     finally:
         with psycopg.connect(dsn, autocommit=True) as db:
-            db.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+            drop(db, name)
+
+
+def end(running: "subprocess.Popen[Any]") -> None:
+    """Let a process end; one that does not is not left behind either."""
+    running.terminate()
+    try:
+        running.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        running.kill()
+        running.wait()
+        raise
+    finally:
+        if running.stdout is not None:
+            running.stdout.close()

@@ -4,7 +4,6 @@ import gc
 import itertools
 import os
 import secrets
-import signal
 import statistics
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from consumers.kafka.client import Client, Message, Partition
 from consumers.kafka.clients import ClientSettings, client
 from consumers.kafka.kafka_python_settings import common
 from consumers.kafka.settings import BATCH, LARGEST_MESSAGE
-from consumers.messages import REACHED, topic_names
+from consumers.messages import REACHED, place_in_log, topic_names
 from consumers.relay.relay import MARK_EVERY
 from domain.submissions.application import Submissions
 from infra.cli.processes import collect_seldom
@@ -40,6 +39,7 @@ from projections.runner import Runner
 from tests.benchmarks.classes import Class, enrollments, policy, scores, submissions
 from tests.benchmarks.commands import ANSWER, item
 from tests.benchmarks.harness import Figure, Settings, scratch
+from tests.benchmarks.harness import end as end_process
 from tests.benchmarks.storing import head, publish, store, store_users, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -173,8 +173,11 @@ def relay(dsn: str, to: Installation, events: int, *, marks: bool = False) -> fl
     with psycopg.connect(dsn, autocommit=True) as watch:
         thread.start()
         rate, _ = steady(lambda: asked(watch, RELAYED), lambda position: position >= events)
-    if marks:
-        time.sleep(4 * MARK_EVERY)
+    deadline = time.monotonic() + PATIENCE
+    while marks and not are_told(to, events):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"not every partition is told that the log ends at {events}")
+        time.sleep(MARK_EVERY)
     stop.set()
     thread.join()
     return rate
@@ -236,12 +239,35 @@ def send_bare(servers: str, to: Installation, messages: Sequence[Message]) -> fl
     return len(ready) / seconds
 
 
+def partitions_of(kafka: Client, prefix: str) -> list[Partition]:
+    with closing(kafka.admin()) as admin:
+        topics = admin.topics(list(topic_names(prefix).values()))
+    return [Partition(t.name, n) for t in topics.values() for n in range(t.partitions)]
+
+
+def are_told(to: Installation, position: int) -> bool:
+    """Whether the last message of every partition says that the log is published up to there."""
+    kafka = client(ClientSettings(str(to.kafka_bootstrap_servers)))
+    partitions = partitions_of(kafka, to.kafka_topic_prefix)
+    with closing(kafka.consumer()) as consumer:
+        ends = consumer.end_offsets(partitions)
+        if not all(ends.values()):
+            return False
+        consumer.assign({partition: end - 1 for partition, end in ends.items()})
+        waiting = set(partitions)
+        while waiting:
+            for message in consumer.poll(1.0, limit=5000):
+                _, reached = place_in_log(message) or (0, 0)
+                if reached < position:
+                    return False
+                waiting.discard(message.partition)
+    return True
+
+
 def read_all(servers: str, prefix: str) -> list[Message]:
     """The events of the topics, in the order of the log."""
     kafka = client(ClientSettings(servers))
-    with closing(kafka.admin()) as admin:
-        topics = admin.topics(list(topic_names(prefix).values()))
-    partitions = [Partition(t.name, n) for t in topics.values() for n in range(t.partitions)]
+    partitions = partitions_of(kafka, prefix)
     found: list[Message] = []
     with closing(kafka.consumer()) as consumer:
         consumer.assign(dict.fromkeys(partitions))
@@ -356,11 +382,8 @@ def members(remote: str, keys: str, to: Installation, count: int, end: int) -> f
     command = [sys.executable, "-m", "infra.cli.main", "consume", "--read-models", "gradebook"]
     with ExitStack() as stack:
         for _ in range(count):
-            running = subprocess.Popen(
-                command, env=environment, stdout=subprocess.DEVNULL, cwd=ROOT
-            )
-            stack.callback(running.wait, 60)
-            stack.callback(running.send_signal, signal.SIGTERM)
+            member = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, cwd=ROOT)
+            stack.callback(end_process, member)
         watch = stack.enter_context(psycopg.connect(remote, autocommit=True))
         found: list[tuple[float, int]] = []
         joined = False
@@ -456,12 +479,11 @@ def running(command: list[str], environment: dict[str, str]) -> Iterator[subproc
     try:
         yield process
     finally:
-        process.terminate()
-        process.wait(30)
+        end_process(process)
 
 
 def wait_for(seen: dict[int, float], written: dict[int, float]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE
     while not written.keys() <= seen.keys():
         if time.monotonic() > deadline:
             raise RuntimeError("the subscriber has not seen all")
@@ -472,7 +494,7 @@ async def write(dsn: str, numbers: Iterator[int], count: int) -> dict[int, float
     """Create submissions, 200 a second; when each was acknowledged, by position."""
     import asyncio
 
-    log, vault = PostgresLog(dsn), Vault(dsn)
+    log, vault = PostgresLog(dsn, timeout=60), Vault(dsn, timeout=60)
     application = Submissions(log, now, vault)
     written: dict[int, float] = {}
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from tests.benchmarks.commands import ANSWER, item
-from tests.benchmarks.harness import Figure, Settings, percentile, scratch
+from tests.benchmarks.harness import PATIENCE, Figure, Settings, percentile, scratch
 from tests.benchmarks.over_http import Server, server
 
 SUBSCRIBERS = 500
@@ -73,7 +73,7 @@ def listening(started: Server, count: int) -> Iterator[None]:
     ).encode()
     with ExitStack() as stack:
         for _ in range(count):
-            opened = stack.enter_context(socket.create_connection(("127.0.0.1", port), 10))
+            opened = stack.enter_context(socket.create_connection(("127.0.0.1", port), PATIENCE))
             opened.sendall(request)
             if not opened.recv(4096).startswith(b"HTTP/1.1 200"):
                 raise RuntimeError("the server does not take so many streams")

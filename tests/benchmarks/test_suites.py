@@ -59,7 +59,7 @@ def test_streams_are_measured(run: Run) -> None:
 
 @pytest.mark.slow
 @pytest.mark.kafka
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_what_goes_through_kafka_is_measured(
     run: Run, kafka: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

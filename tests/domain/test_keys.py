@@ -3,7 +3,7 @@
 import contextlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.keys import CourseKey, InvalidKeyError, parse_block_key, parse_course_key
@@ -89,6 +89,7 @@ def test_what_is_no_block_key_is_refused(text: str) -> None:
         parse_block_key(text)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_any_text_is_a_key_that_is_written_back_or_refused(text: str) -> None:
     for parse in (parse_course_key, parse_block_key):

@@ -14,7 +14,7 @@ from consumers.relay.store import RelayStore
 from infra.relay import connect
 
 STRETCH: Final = 200
-PATIENCE: Final = 30.0
+PATIENCE: Final = 120.0
 
 
 class Injector:

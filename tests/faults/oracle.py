@@ -15,7 +15,7 @@ from tests.consumers.relay import reading
 from tests.consumers.relay.reading import Read, check_against_log
 from tests.faults.writing import Acknowledged
 
-PATIENCE: Final = 180.0
+PATIENCE: Final = 300.0
 
 
 def rows(dsn: str, statement: Any, arguments: Iterable[Any] = ()) -> list[Any]:

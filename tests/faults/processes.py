@@ -1,6 +1,5 @@
 """Processes that are killed, frozen and thawed, and started again when they end by themselves."""
 
-import os
 import random
 import signal
 import subprocess
@@ -11,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
+
+from tests.surroundings import surroundings
 
 ROOT: Final = Path(__file__).parents[2]
 PATIENCE: Final = 120.0
@@ -33,15 +34,10 @@ class Process:
         self.role = role
         self._ready = ready
         self._out = directory / f"{role}-{random.getrandbits(48):x}"
-        inherited = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("GRADELOG_", "PG")) and name != "DATABASE_URL"
-        }
         with self._out.open("w") as file:
             self._popen = subprocess.Popen(
                 [sys.executable, *words],
-                env={**inherited, "PYTHONPATH": str(ROOT), **variables},
+                env={**surroundings(), "PYTHONPATH": str(ROOT), **variables},
                 cwd=directory,
                 stdin=subprocess.DEVNULL,
                 stdout=file,

@@ -5,14 +5,18 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Final
 
 import psycopg
-from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from infra.embedded import EmbeddedPostgres
 from infra.kafka.broker import EmbeddedKafka
 from tests import looking
+from tests.databases import create, drop
+
+PATIENCE: Final = 300.0
+"""Seconds that servers have to start; far more than they take on a machine that is busy."""
 
 
 @contextmanager
@@ -20,7 +24,8 @@ def own_servers(libraries: Path) -> Iterator[tuple[EmbeddedPostgres, EmbeddedKaf
     """A PostgreSQL and a broker that nobody else uses."""
     home = Path(tempfile.mkdtemp(prefix="gradelog-faults-"))
     home.chmod(0o755)  # a server of root's belongs to somebody else
-    postgres, broker = EmbeddedPostgres(home), EmbeddedKafka(home, libraries=libraries)
+    postgres = EmbeddedPostgres(home, start_limit=PATIENCE)
+    broker = EmbeddedKafka(home, libraries=libraries, start_limit=PATIENCE)
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, home, ignore_errors=True)
         stack.callback(broker.kill)
@@ -35,16 +40,15 @@ def own_servers(libraries: Path) -> Iterator[tuple[EmbeddedPostgres, EmbeddedKaf
 def two_databases(server: str, name: str) -> Iterator[tuple[str, str]]:
     """One for the log and one for the copy; dropped in the end."""
     names = [f"{name}_log", f"{name}_copy"]
-    _do(server, "CREATE DATABASE {}", names)
+    log, copy = (make_conninfo(server, dbname=name) for name in names)
     try:
-        yield make_conninfo(server, dbname=names[0]), make_conninfo(server, dbname=names[1])
+        with psycopg.connect(server, autocommit=True) as db:
+            for name in names:
+                create(db, name)
+        yield log, copy
     finally:
-        for name in names:
-            looking.leave(make_conninfo(server, dbname=name))
-        _do(server, "DROP DATABASE IF EXISTS {} WITH (FORCE)", names)
-
-
-def _do(server: str, statement: str, names: list[str]) -> None:
-    with psycopg.connect(server, autocommit=True) as db:
-        for name in names:
-            db.execute(sql.SQL(statement).format(sql.Identifier(name)))
+        for dsn in (log, copy):
+            looking.leave(dsn)
+        with psycopg.connect(server, autocommit=True) as db:
+            for name in names:
+                drop(db, name)

@@ -9,7 +9,7 @@ from tests.faults.servers import own_servers
 from tests.faults.world import world
 from tests.faults.writing import Writer
 
-pytestmark = [pytest.mark.kafka, pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.kafka, pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 RELAYS, READERS, BROKERS, DATABASES = 8, 10, 3, 2
 

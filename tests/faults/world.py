@@ -32,7 +32,7 @@ from tests.infra.cli.support import SECRET
 from tests.school import School, school
 
 PARTITIONS: Final = 6
-PATIENCE: Final = 180.0
+PATIENCE: Final = 300.0
 """Seconds; much more than anything takes on a machine that is busy with other tests."""
 
 SEED: Final = "SEED_OF_FAULTS"

@@ -25,6 +25,9 @@ SUBSECTIONS: Final = {
 AT_A_TIME: Final = 12
 """Commands that are under way together."""
 
+PATIENCE: Final = 300.0
+"""Seconds that those under way may take to their end on a machine that is busy."""
+
 UNAVAILABLE: Final = (UnavailableError, OutcomeUnknownError, psycopg.OperationalError)
 """How a command fails while the database is away."""
 
@@ -75,14 +78,14 @@ class Writer:
         trace: TracebackType | None,
     ) -> None:
         self._stop.set()
-        self._thread.join(120)
+        self._thread.join(PATIENCE)
         assert not self._thread.is_alive()
         if self._failure is not None:
             raise self._failure
 
-    def between(self, begin: float, end: float) -> list[float]:
-        """How long the commands took that were answered in this time (monotonic)."""
-        return [took.seconds for took in self.took if begin <= took.at < end]
+    def since(self, begin: float) -> list[float]:
+        """How long the commands took that were answered since then (monotonic)."""
+        return [took.seconds for took in self.took if begin <= took.at]
 
     # --- inside -----------------------------------------------------------------------------
 

@@ -20,7 +20,11 @@ from infra.alive import serves
 from infra.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from infra.service_account import Account, can_enter, can_run, programs_for, service_account
 
+# Several processes start and stop a server one after the other, beside other tests.
+pytestmark = pytest.mark.timeout(300)
+
 ROOT = Path(__file__).parents[2]
+PATIENCE = 200.0
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has other accounts to use")
 not_as_root = pytest.mark.skipif(os.geteuid() == 0, reason="nothing is closed to root")
@@ -30,7 +34,9 @@ import sys
 from pathlib import Path
 from infra.embedded import EmbeddedPostgres
 
-server = EmbeddedPostgres(Path(sys.argv[1]), service_home=Path(sys.argv[2]))
+server = EmbeddedPostgres(
+    Path(sys.argv[1]), service_home=Path(sys.argv[2]), start_limit=float(sys.argv[3])
+)
 print(server.start(), flush=True)
 sys.stdin.read()
 """
@@ -40,7 +46,9 @@ import os, sys
 from pathlib import Path
 from infra.embedded import EmbeddedPostgres
 
-server = EmbeddedPostgres(Path(sys.argv[1]), service_home=Path(sys.argv[2]))
+server = EmbeddedPostgres(
+    Path(sys.argv[1]), service_home=Path(sys.argv[2]), start_limit=float(sys.argv[3])
+)
 server.start()
 before = server.pid
 if os.fork() == 0:
@@ -58,7 +66,7 @@ class Visitor:
 
     def __init__(self, home: Path, service_home: Path, script: str = VISITOR) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", script, str(home), str(service_home)],
+            [sys.executable, "-c", script, str(home), str(service_home), str(PATIENCE)],
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -87,11 +95,11 @@ class Visitor:
     def leaves(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
-        assert self._process.wait(60) == 0
+        assert self._process.wait(PATIENCE) == 0
 
     def dies(self) -> None:
         self._process.kill()
-        self._process.wait(60)
+        self._process.wait(PATIENCE)
 
 
 @pytest.fixture
@@ -116,12 +124,14 @@ def server(home: Path, open_place: Path) -> Iterator[Server]:
     made: list[EmbeddedPostgres] = []
 
     def make() -> EmbeddedPostgres:
-        made.append(EmbeddedPostgres(home, service_home=open_place / "service"))
+        service = open_place / "service"
+        made.append(EmbeddedPostgres(home, service_home=service, start_limit=PATIENCE))
         return made[-1]
 
     yield make
     for each in made:
         each.close()
+    make().kill9()  # left behind by a test that failed half-way
 
 
 @pytest.fixture

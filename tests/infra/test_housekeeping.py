@@ -10,14 +10,14 @@ from domain.application import Claim
 from infra.housekeeping import forget_expired_claims
 from infra.log.postgres_log import PostgresLog
 from infra.postgres import Session
-from tests.infra.log.support import events
+from tests.infra.log.support import PATIENCE, events
 
 
 def test_claims_whose_time_is_over_are_removed(dsn: str) -> None:
     now = datetime.now(UTC)
 
     async def test() -> int:
-        log = PostgresLog(dsn)
+        log = PostgresLog(dsn, timeout=PATIENCE)
         claims = [
             Claim("over", expires_at=now - timedelta(seconds=1)),
             Claim("later", expires_at=now + timedelta(days=1)),
@@ -25,7 +25,7 @@ def test_claims_whose_time_is_over_are_removed(dsn: str) -> None:
         ]
         await log.append_encoded(events(uuid4(), 1), claims=claims)
         await log.close()
-        session = Session(dsn, statement_timeout=5)
+        session = Session(dsn, statement_timeout=PATIENCE)
         try:
             return await forget_expired_claims(session)
         finally:

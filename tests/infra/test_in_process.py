@@ -12,6 +12,7 @@ from projections.submissions import submission_by_uuid
 from tests import facts
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_a_program_says_how_long_a_question_waits(dsn: str, tmp_path: Path) -> None:
     settings = Settings(database_url=dsn, home=tmp_path)
     with in_process(settings, dsn=dsn, projector=False, wait=0.0) as opened:

@@ -2,7 +2,6 @@
 
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 
 from infra.database import kept_running
 from infra.embedded import EmbeddedPostgres
+from tests.infra.cli.support import eventually
 
 
 @pytest.fixture
@@ -37,7 +37,4 @@ def test_an_embedded_server_that_dies_is_started_again(home: Path) -> None:
         for _ in range(2):
             before = server.pid
             server.kill9()
-            deadline = time.monotonic() + 30
-            while not answers(server, unlike=before):
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
+            eventually(lambda unlike=before: answers(server, unlike=unlike))

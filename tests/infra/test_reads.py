@@ -13,7 +13,7 @@ from psycopg import Connection
 from domain.errors import UnavailableError
 from infra.engine import Engine
 from infra.log.reader import connect
-from infra.read_statements import CHUNK
+from infra.read_statements import CHUNK, WATCH
 from infra.reads import PostgresReads, SyncReads
 from projections import positions
 from projections import submissions as queries
@@ -24,6 +24,12 @@ from tests import facts
 from tests.facts import COURSE, ITEM, TYPE, key, uuid
 from tests.infra.log.support import Wire
 from tests.projections.support import Projected, running, wait_until
+
+pytestmark = pytest.mark.usefixtures("unhurried")
+
+
+PATIENCE = 60.0
+"""Seconds; much more than anything takes on a machine that is busy with other tests."""
 
 
 class Reads(Protocol):
@@ -40,9 +46,14 @@ class Threads:
     def __init__(self, dsn: str, **options: Any) -> None:
         self._reads = SyncReads(dsn, **options)
         self._reads.open()
+        self.pool = self._reads._pool
         self.ask = self._reads.ask
         self.positions = self._reads.positions
         self.close = self._reads.close
+
+    def answer_within(self, seconds: float) -> None:
+        """How long they wait for the server from now on."""
+        self._reads._timeout = seconds
 
     def first_chunks(self, query: StreamQuery[Any], count: int, **seen: Any) -> list[list[Any]]:
         with self._reads.stream(query, **seen) as answer:
@@ -51,7 +62,7 @@ class Threads:
 
 class Tasks:
     def __init__(self, dsn: str, **options: Any) -> None:
-        self._engine = Engine(limit=30)
+        self._engine = Engine(limit=120)
 
         async def make() -> PostgresReads:
             reads = PostgresReads(dsn, **options)
@@ -59,6 +70,10 @@ class Tasks:
             return reads
 
         self._reads = self._engine.run(make)
+        self.pool = self._reads._pool
+
+    def answer_within(self, seconds: float) -> None:
+        self._reads._timeout = seconds
 
     def ask(self, query: Query[Any], **seen: Any) -> Answer[Any]:
         return self._engine.run(lambda: self._reads.ask(query, **seen))
@@ -95,11 +110,11 @@ Opened = Callable[..., Any]
 
 @pytest.fixture(params=[Threads, Tasks], ids=["threads", "tasks"])
 def opened(request: pytest.FixtureRequest, dsn: str, db: Connection[Any]) -> Iterator[Opened]:
-    """Opens reads with options; closes them at the end."""
+    """Opens reads with options; closes them at the end. They wait as long as need be."""
     made: list[Any] = []
 
     def make(**options: Any) -> Any:
-        reads = request.param(**{"dsn": dsn, **options})
+        reads = request.param(**{"dsn": dsn, "timeout": PATIENCE, "wait": PATIENCE, **options})
         made.append(reads)
         return reads
 
@@ -151,7 +166,7 @@ def test_a_row_that_is_null_all_over_is_a_row(opened: Opened, db: Connection[Any
 def test_who_has_written_waits_until_it_can_be_read(
     opened: Opened, db: Connection[Any], dsn: str
 ) -> None:
-    reads = opened(wait=60.0)
+    reads = opened()
     with running(dsn):
         for n in range(1, 20):
             facts.store(db, [facts.score_set(n, item=n, n=n)])
@@ -160,7 +175,7 @@ def test_who_has_written_waits_until_it_can_be_read(
 
 
 def test_many_wait_together(opened: Opened, db: Connection[Any]) -> None:
-    reads = opened(size=2, wait=60.0)
+    reads = opened(size=2)
     answers: list[int] = []
     threads = [
         threading.Thread(target=lambda n=n: answers.append(reads.ask(SCORE, at_least=n).position))
@@ -172,7 +187,7 @@ def test_many_wait_together(opened: Opened, db: Connection[Any]) -> None:
     for n in range(1, 13):
         projected.fold(facts.score_set(n, item=n, n=n))
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE)
     assert len(answers) == 12
 
 
@@ -201,7 +216,7 @@ def test_a_failed_read_model_answers_what_it_knows(opened: Opened, db: Connectio
 
 
 def test_who_waits_hears_of_a_failure_at_once(opened: Opened, db: Connection[Any]) -> None:
-    reads = opened(wait=60.0)
+    reads = opened()
     told: list[str] = []
 
     def ask() -> None:
@@ -212,8 +227,10 @@ def test_who_waits_hears_of_a_failure_at_once(opened: Opened, db: Connection[Any
 
     waiting = threading.Thread(target=ask)
     waiting.start()
+    looks = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND query = %s"
+    wait_until(lambda: db.execute(looks, [WATCH.decode()]).fetchone())  # so somebody waits
     positions.mark_failed(db, "submissions_v1", 1, "ValueError: thirteen")
-    waiting.join(30)
+    waiting.join(PATIENCE)
     assert "submissions has failed" in told[0]
 
 
@@ -313,7 +330,7 @@ def end_the_others(db: Connection[Any]) -> None:
 # it is not closed in time.
 @pytest.fixture
 def wire(dsn: str) -> Iterator[Wire]:
-    engine, made = Engine(limit=30), Wire(dsn)
+    engine, made = Engine(limit=120), Wire(dsn)
     engine.run(made.open)
     yield made
     engine.run(made.close)
@@ -340,11 +357,13 @@ def test_connections_that_were_just_made_may_be_lost_too(
 def test_a_server_that_is_silent_is_not_waited_for_for_ever(
     wire: Wire, opened: Opened, db: Connection[Any]
 ) -> None:
-    reads = opened(size=1, timeout=1.0, dsn=wire.dsn)
+    reads = opened(size=1, dsn=wire.dsn)
     stream = queries.all_course_information(COURSE, TYPE)
     for ask in (lambda: reads.ask(SCORE), lambda: reads.first_chunks(stream, 1)):
+        reads.answer_within(PATIENCE)
         assert reads.ask(SCORE).position == 0
         wire.silent = True
+        reads.answer_within(1.0)
         with pytest.raises(UnavailableError, match="did not answer in time"):
             ask()
         wire.silent = False
@@ -353,6 +372,7 @@ def test_a_server_that_is_silent_is_not_waited_for_for_ever(
 def test_without_a_database_nobody_waits_for_ever(opened: Opened, db: Connection[Any]) -> None:
     reads = opened(size=1)
     assert reads.ask(SCORE).position == 0
+    reads.pool.timeout = 1.0
     with closed(db):
         with pytest.raises(UnavailableError):
             reads.ask(SCORE)
@@ -363,7 +383,8 @@ def test_without_a_database_nobody_waits_for_ever(opened: Opened, db: Connection
 def test_without_a_free_connection_nobody_waits_for_ever(
     opened: Opened, db: Connection[Any], dsn: str
 ) -> None:
-    reads = opened(size=1, timeout=1.0)
+    reads = opened(size=1, timeout=3.0)
+    reads.answer_within(PATIENCE)  # the server says no
     with psycopg.connect(dsn) as other:
         other.execute("LOCK TABLE submissions_v1.student_items")
         with pytest.raises(UnavailableError, match="statement timeout"):

@@ -22,6 +22,7 @@ from infra.passwords import (
 )
 from infra.postgres import Session
 from infra.sessions import PostgresSessions, forget_expired
+from tests.school import PATIENCE
 
 T = TypeVar("T")
 
@@ -31,7 +32,7 @@ AT = datetime(2030, 1, 1, tzinfo=UTC)
 
 def with_sessions(dsn: str, work: Callable[[PostgresSessions], Awaitable[T]]) -> T:
     async def run() -> T:
-        sessions = PostgresSessions(dsn)
+        sessions = PostgresSessions(dsn, timeout=PATIENCE)
         try:
             return await work(sessions)
         finally:
@@ -49,9 +50,9 @@ def test_what_has_expired_is_forgotten_and_nothing_else(dsn: str) -> None:
         await sessions.begin(1, "ann", b"new", at=past, until=future)
         await sessions.count_attempt(b"old", limit=1, window=timedelta(0), at=past)
         await sessions.count_attempt(b"new", limit=1, window=timedelta(days=1), at=now)
-        session = Session(dsn, statement_timeout=10)
+        session = Session(dsn, statement_timeout=PATIENCE)
         try:
-            return await forget_expired(session, within=10)
+            return await forget_expired(session, within=PATIENCE)
         finally:
             await session.close()
 
@@ -63,7 +64,7 @@ def test_what_has_expired_is_forgotten_and_nothing_else(dsn: str) -> None:
 
 def test_processes_share_a_key_and_purposes_do_not(dsn: str) -> None:
     async def work(first: PostgresSessions) -> list[bytes]:
-        second = PostgresSessions(dsn)
+        second = PostgresSessions(dsn, timeout=PATIENCE)
         try:
             return [
                 *await asyncio.gather(*(s.signing_key("csrf") for s in (first, second) * 4)),

@@ -15,8 +15,14 @@ from infra.log.postgres_log import PostgresLog
 from infra.log.reader import LogGapError
 from infra.tailing import READERS, PostgresEventPages
 from tests import facts
+from tests.infra.log.support import PATIENCE, let_pass, on_a_clock_of_its_own
 
 A, B = "course-v1:A+1+2026", "course-v1:B+1+2026"
+
+CONNECTIONS = """
+SELECT count(*), count(*) FILTER (WHERE wait_event_type = 'Lock') FROM pg_stat_activity
+WHERE application_name = 'gradelog events' AND datname = current_database()
+"""
 
 
 def store(dsn: str, *events: Any) -> int:
@@ -26,7 +32,7 @@ def store(dsn: str, *events: Any) -> int:
 
 @asynccontextmanager
 async def opened(dsn: str, **more: Any) -> AsyncIterator[PostgresEventPages]:
-    pages = PostgresEventPages(dsn, **more)
+    pages = PostgresEventPages(dsn, timeout=PATIENCE, **more)
     try:
         yield pages
     finally:
@@ -83,27 +89,28 @@ def test_a_hole_in_the_log_is_damage(dsn: str) -> None:
 def test_no_more_is_read_at_a_time_than_is_allowed_and_nobody_waits_for_ever(dsn: str) -> None:
     async def run() -> None:
         store(dsn, facts.score_set())
-        async with opened(dsn, timeout=3.0) as pages:
+        async with opened(dsn) as pages:
             many = [pages.page(EVERYTHING, after=0, limit=1) for _ in range(READERS * 10)]
             assert [positions(page) for page in await asyncio.gather(*many)] == [[1]] * len(many)
-            statement = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s"
-            with psycopg.connect(dsn) as db, db.transaction():
-                query = statement + " AND datname = current_database()"
-                ((count,),) = db.execute(query, ("gradelog events",)).fetchall()
-                assert count == READERS
+            with psycopg.connect(dsn) as db, psycopg.connect(dsn, autocommit=True) as outside:
+                assert outside.execute(CONNECTIONS).fetchone() == (READERS, 0)
                 db.execute("LOCK TABLE gradelog.events IN ACCESS EXCLUSIVE MODE")
+                waiting = asyncio.create_task(pages.page(EVERYTHING, after=0, limit=1))
+                while outside.execute(CONNECTIONS).fetchone() != (READERS, 1):
+                    await asyncio.sleep(0.01)
+                let_pass(PATIENCE)
                 with pytest.raises(UnavailableError):
-                    await pages.page(EVERYTHING, after=0, limit=1)
+                    await waiting
             assert positions(await pages.page(EVERYTHING, after=0, limit=1)) == [1]
 
-    asyncio.run(run())
+    on_a_clock_of_its_own(run)
 
 
 def test_the_end_of_the_log_is_followed_from_now_on(dsn: str) -> None:
     async def run() -> None:
         store(dsn, facts.score_set())
-        log = PostgresLog(dsn)
-        async with opened(dsn) as pages, aclosing(pages.tail()) as tail, asyncio.timeout(30):
+        log = PostgresLog(dsn, timeout=PATIENCE)
+        async with opened(dsn) as pages, aclosing(pages.tail()) as tail:
             assert await anext(tail) == Page((), 1, 1)
             store(dsn, facts.score_set())  # without a bell
             assert positions(await anext(tail)) == [2]

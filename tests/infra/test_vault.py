@@ -10,7 +10,7 @@ import pytest
 from domain.errors import KeyDestroyedError, UnavailableError
 from infra.log.reader import connect
 from infra.vault import KeysMissingError, Vault
-from tests.school import school
+from tests.school import PATIENCE, school
 
 T = TypeVar("T")
 
@@ -21,7 +21,7 @@ def use(dsn: str, work: Callable[[Vault], Awaitable[T]]) -> T:
     """Work with a vault that remembers nothing from before."""
 
     async def main() -> T:
-        vault = Vault(dsn)
+        vault = Vault(dsn, timeout=PATIENCE)
         try:
             return await work(vault)
         finally:
@@ -43,7 +43,7 @@ def read(dsn: str, sealed: str) -> str:
 
 
 def read_in_a_thread(dsn: str, sealed: str) -> str:
-    vault = Vault(dsn)
+    vault = Vault(dsn, timeout=PATIENCE)
     with connect(dsn) as db:
         vault.load_sync(db, [sealed])
     return vault.open(sealed, CONTEXT)

@@ -19,6 +19,9 @@ from tests import facts
 
 T = TypeVar("T")
 
+PATIENCE = 60.0
+"""Seconds that anything may take on a machine that is busy with other tests."""
+
 
 class Projected:
     """All read models of a database, which see the events that they are given and no log."""
@@ -91,7 +94,7 @@ def folded_one_by_one(
             positions.forget(db, schema)
 
 
-def wait_until(reached: Callable[[], Any], *, within: float = 60.0) -> None:
+def wait_until(reached: Callable[[], Any], *, within: float = PATIENCE) -> None:
     """Look again and again until something is so."""
     deadline = time.monotonic() + within
     never = threading.Event()

@@ -26,6 +26,7 @@ from tests import facts
 from tests.facts import COURSE, ITEM, TYPE
 from tests.projections.histories import History
 from tests.projections.support import (
+    PATIENCE,
     folded_one_by_one,
     position,
     rows,
@@ -54,7 +55,7 @@ def fill(db: Connection[Any], students: Iterable[int]) -> None:
 
 @contextmanager
 def reading(dsn: str) -> Iterator[SyncReads]:
-    reads = SyncReads(dsn, size=3)
+    reads = SyncReads(dsn, size=3, timeout=PATIENCE, wait=PATIENCE)
     reads.open()
     try:
         yield reads
@@ -101,6 +102,10 @@ def test_all_indexes_are_there_again(db: Connection[Any], dsn: str) -> None:
     assert len(before) == 9
 
 
+MORE = 200
+"""Students who are written during one rebuild: one that is slow must not run after a writer."""
+
+
 class Meanwhile:
     """A writer and two readers, whose every answer must hold exactly what has happened."""
 
@@ -109,6 +114,7 @@ class Meanwhile:
         self._reads = reads
         self._first = first
         self._stop = threading.Event()
+        self._may_write = threading.Semaphore(0)
         self.answers = {"asked": 0, "streamed": 0}
         self.wrong: list[BaseException] = []
         self._threads = [
@@ -123,8 +129,14 @@ class Meanwhile:
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
+        self._may_write.release()
         for thread in self._threads:
-            thread.join(30)
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
+
+    def goes_on(self) -> None:
+        """Let the writer write so much more."""
+        self._may_write.release(MORE)
 
     def answered_since(self, before: dict[str, int]) -> bool:
         return bool(self.wrong) or all(self.answers[kind] > before[kind] for kind in before)
@@ -138,6 +150,7 @@ class Meanwhile:
     def _write(self) -> None:
         with connect(self._dsn) as own:
             for n in itertools.count(self._first):
+                self._may_write.acquire()
                 if self._stop.wait(0.002):
                     return
                 fill(own, [n])
@@ -172,6 +185,7 @@ def test_who_reads_and_writes_meanwhile_notices_nothing(db: Connection[Any], dsn
         with Meanwhile(dsn, reads, first=200) as meanwhile:
             for _ in range(8):
                 before = dict(meanwhile.answers)
+                meanwhile.goes_on()
                 rebuilt(dsn, batch=100)
                 wait_until(lambda before=before: meanwhile.answered_since(before))
         assert meanwhile.wrong == []

@@ -20,11 +20,11 @@ from api.http.config import HttpConfig
 from api.http.login_page import page
 from api.http.routing import Answers, Operation
 from domain.learners.application import Learners
-from infra.in_process import projecting
 from infra.log.postgres_log import PostgresLog
 from infra.sessions import PostgresSessions
 from infra.vault import Vault
-from tests.api.http.site import API, SECRET, Site, an_item, serving
+from tests.api.http.site import API, PATIENCE, SECRET, Site, an_item, serving
+from tests.school import following
 
 MFE = "https://mfe.example"
 PASSWORD = "correct horse battery staple"
@@ -55,8 +55,9 @@ class Town:
         """Register a user, perhaps with a password; the number."""
 
         async def work() -> int:
-            log, vault = PostgresLog(self.site.dsn), Vault(self.site.dsn)
-            sessions = PostgresSessions(self.site.dsn)
+            dsn = self.site.dsn
+            log, vault = PostgresLog(dsn, timeout=PATIENCE), Vault(dsn, timeout=PATIENCE)
+            sessions = PostgresSessions(self.site.dsn, timeout=PATIENCE)
             try:
                 learners = Learners(log, self.clock.now, vault)
                 done = await learners.register_user(username, **more)
@@ -75,7 +76,7 @@ class Town:
         """Do something with the sessions themselves."""
 
         async def run() -> Any:
-            sessions = PostgresSessions(self.site.dsn)
+            sessions = PostgresSessions(self.site.dsn, timeout=PATIENCE)
             try:
                 return await work(sessions)
             finally:
@@ -207,5 +208,5 @@ def town(dsn: str, **settings: Any) -> Iterator[Town]:
 @contextmanager
 def whole_town(dsn: str, **settings: Any) -> Iterator[Town]:
     """The same with a projector."""
-    with projecting(dsn), town(dsn, **settings) as found:
+    with following(dsn), town(dsn, **settings) as found:
         yield found

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from api.http.config import HttpConfig
-from infra.in_process import projecting
 from tests.api.http.site import SECRET, Site, serving
+from tests.school import following
 
 
 @pytest.fixture(scope="session")
 def site(new_database: Callable[[], str]) -> Iterator[Site]:
     dsn = new_database()
     config = HttpConfig(jwt_secret=SECRET, wait_limit=0.5)
-    with projecting(dsn), serving(dsn, config) as running:
+    with following(dsn), serving(dsn, config) as running:
         yield running

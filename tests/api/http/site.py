@@ -17,10 +17,14 @@ from api.backend import Backend
 from api.http.app import create_app
 from api.http.auth import issue_token
 from api.http.config import HttpConfig
+from infra.grading import PostgresGradingStatus
 from infra.log.postgres_log import PostgresLog
 from infra.main import backend
 from infra.reads import PostgresReads
+from infra.sessions import PostgresSessions
+from infra.tailing import PostgresEventPages
 from infra.vault import Vault
+from infra.webhooks.store import PostgresWebhooks
 from tests import looking
 
 SECRET = "the shared secret of the tests, which is long enough"
@@ -156,8 +160,16 @@ def serving(
 
     @asynccontextmanager
     async def open_backend() -> AsyncIterator[Backend]:
-        log, vault = PostgresLog(dsn, timeout=PATIENCE), Vault(dsn, timeout=PATIENCE)
-        usual = backend(dsn, log, vault, PostgresReads(dsn, timeout=PATIENCE, wait=wait))
+        usual = backend(
+            dsn,
+            PostgresLog(dsn, timeout=PATIENCE),
+            Vault(dsn, timeout=PATIENCE),
+            PostgresReads(dsn, timeout=PATIENCE, wait=wait),
+            pages=PostgresEventPages(dsn, timeout=PATIENCE),
+            webhooks=PostgresWebhooks(dsn, timeout=PATIENCE),
+            sessions=PostgresSessions(dsn, timeout=PATIENCE),
+            grading=PostgresGradingStatus(dsn, timeout=PATIENCE),
+        )
         async with usual if made is None else made() as behind:
             opened.set()
             yield behind

@@ -5,7 +5,7 @@ import contextlib
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.requests import ClientDisconnect
 
@@ -39,6 +39,7 @@ def lines_of(chunks: list[bytes], *, gone: bool = False) -> list[bytes | int]:
     return asyncio.run(read())
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.binary(max_size=2 * LIMIT).map(lambda b: b.replace(b"\n", b"x"))),
     st.lists(st.integers(0, 60)),
@@ -97,6 +98,7 @@ def test_wide_bodies_are_not_deep() -> None:
     assert len(parse_json(b"[" + b"[],{}," * 1000 + b"1]")) == 2001
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_json_or_a_problem(raw: bytes) -> None:
     with contextlib.suppress(Problem):

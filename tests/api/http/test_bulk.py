@@ -261,7 +261,7 @@ class Conversation:
 
     def __init__(self, site: Site) -> None:
         host, port = site.url.removeprefix("http://").split(":")
-        self.connection = socket.create_connection((host, int(port)), timeout=20)
+        self.connection = socket.create_connection((host, int(port)), timeout=60)
         self.connection.sendall(
             f"POST {API}/commands/ HTTP/1.1\r\nHost: gradelog\r\nTransfer-Encoding: chunked\r\n"
             f"Authorization: {site.service.headers['Authorization']}\r\n"

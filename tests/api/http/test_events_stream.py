@@ -126,7 +126,7 @@ def test_who_asks_for_little_is_told_how_far_he_has_seen(log: Site) -> None:
         eventually(lambda: more in following.marks)
         assert not following.events
         assert following.marks == sorted(following.marks)
-    eventually(lambda: following.comments.count(": keep-alive") >= 2)
+        eventually(lambda: following.comments.count(": keep-alive") >= 2)
 
 
 @pytest.mark.parametrize(

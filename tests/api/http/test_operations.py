@@ -24,11 +24,12 @@ def test_a_process_that_answers_is_alive(site: Site) -> None:
 def test_readiness_tells_where_each_read_model_stands(site: Site) -> None:
     site.service.create(an_item())
     site.service.get("/score/", **an_item())
+    before = site.head()
     ready = site.nobody.get("/health/ready")
     assert ready.status_code == 200
     document = ready.json()
     assert document["status"] == "ok"
-    assert document["head"] == site.head()
+    assert before <= document["head"] <= site.head()  # what others began may be graded meanwhile
     assert set(document["read_models"]) == {model.name for model in READ_MODELS}
     for model in READ_MODELS:
         state = document["read_models"][model.name]

@@ -26,7 +26,7 @@ from infra.reads import PostgresReads
 from infra.vault import Vault
 from infra.webhooks.store import MOST_WEBHOOKS, PostgresWebhooks
 from tests.api.http.described import cases_of
-from tests.api.http.site import SECRET, Site, an_item, serving
+from tests.api.http.site import PATIENCE, SECRET, Site, an_item, serving
 from tests.api.http.test_openapi import DOCUMENT
 from tests.api.http.test_openapi import check as fits
 from tests.infra.webhooks.hooks import MASTER, local_policy
@@ -53,8 +53,12 @@ def here(new_database: Callable[[], str]) -> Iterator[Site]:
     dsn = new_database()
 
     def made() -> Any:
-        webhooks = PostgresWebhooks(dsn, master_key=MASTER, policy=local_policy())
-        parts = (PostgresLog(dsn), Vault(dsn), PostgresReads(dsn))
+        webhooks = PostgresWebhooks(dsn, master_key=MASTER, policy=local_policy(), timeout=PATIENCE)
+        parts = (
+            PostgresLog(dsn, timeout=PATIENCE),
+            Vault(dsn, timeout=PATIENCE),
+            PostgresReads(dsn, timeout=PATIENCE, wait=PATIENCE),
+        )
         return backend(dsn, *parts, webhooks=webhooks)
 
     with serving(dsn, HttpConfig(jwt_secret=SECRET, wait_limit=0.5), made=made) as running:

@@ -2,7 +2,7 @@
 
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -62,16 +62,23 @@ def members(far: Cli) -> Iterator[Callable[..., Running]]:
         assert running.line().startswith("feeding "), running.err
         return running
 
-    yield start
-    for running in started:
-        if running.process.poll() is None:
-            running.process.terminate()
-    for running in started:
-        try:
-            running.process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            running.process.kill()
-            raise
+    try:
+        yield start
+    finally:
+        for running in started:
+            if running.process.poll() is None:
+                running.process.terminate()
+        with ExitStack() as ending:  # all of them, whatever becomes of one
+            for running in started:
+                ending.callback(end, running)
+
+
+def end(running: Running) -> None:
+    try:
+        running.process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        running.process.kill()
+        raise
 
 
 def settings(dsn: str, kafka: str, prefix: str, **more: str) -> Settings:

@@ -14,7 +14,8 @@ from tests.consumers.feed.conftest import PARTITIONS, members, on_copy
 from tests.infra.cli.support import Running, eventually
 from tests.school import School
 
-pytestmark = [pytest.mark.kafka, pytest.mark.fault]
+# The group waits for each of the dead.
+pytestmark = [pytest.mark.kafka, pytest.mark.fault, pytest.mark.timeout(300)]
 
 Start = Callable[..., Running]
 

@@ -193,7 +193,8 @@ class Desk:
                 yield made
             finally:
                 stop.set()
-                thread.join(30)
+                thread.join(60)
+                assert not thread.is_alive()
         assert not failed, failed
 
     def carried_out(self) -> None:

@@ -288,7 +288,11 @@ def test_a_message_that_ends_the_process_each_time_is_parked(
     assert begin(shop, lanes_of(shop, effect)) == first + 4
 
 
-def test_beginning_again_and_again_is_nothing_suspicious(dsn: str, shop: Workshop) -> None:
+def test_beginning_again_and_again_is_nothing_suspicious(
+    dsn: str, shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nor has it a limit then until it must have kept that it ended well.
+    monkeypatch.setattr("consumers.inbound.lanes.SAVE_EVERY", 3600.0)
     for _ in range(SUSPICIOUS + 1):
         lanes = lanes_of(shop, register)
         begin(shop, lanes)

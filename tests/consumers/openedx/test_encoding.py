@@ -36,7 +36,7 @@ def some() -> list[tuple[Recorded, Signal]]:
 def test_messages_are_byte_for_byte_those_of_the_official_producer(
     registry_server: SchemaRegistry,
 ) -> None:
-    with Registry(registry_server.url) as registry:
+    with Registry(registry_server.url, timeout=60.0) as registry:
         ours = [
             encode(s, event, topic=TOPIC, registry=registry, source="openedx/lms/web", host="h")
             for event, s in some()
@@ -68,7 +68,7 @@ def test_the_official_consumer_reads_ours(registry_server: SchemaRegistry) -> No
     sent = [*some(), *((essay, s) for s in signals_of(essay, facts, EVERY, pii=True))]
     assert {s.type for _, s in sent} == EVERY
     messages = []
-    with Registry(registry_server.url) as registry:
+    with Registry(registry_server.url, timeout=60.0) as registry:
         for event, signal in sent:
             made = encode(signal, event, topic=TOPIC, registry=registry, source="/x", host="h")
             place = Partition(TOPIC, 0)

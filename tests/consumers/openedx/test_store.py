@@ -11,7 +11,7 @@ from consumers.leased import LeaseLostError
 from consumers.openedx.store import OpenEdxStore
 from infra.relay import connect
 
-LIFETIME = 30.0
+LIFETIME = 3600.0
 
 
 @pytest.fixture

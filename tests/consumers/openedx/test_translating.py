@@ -240,7 +240,7 @@ def test_whatever_a_learner_sends_can_be_written(
     event = submission()
     facts = replace(FACTS, answers={SUBMISSION: text})
     (signal,) = signals_of(event, facts, EVERY, pii=True)
-    with Registry(registry_server.url) as registry:
+    with Registry(registry_server.url, timeout=60.0) as registry:
         made = encode(signal, event, topic="t", registry=registry, source="/x", host="h")
     schema = value_of(ORA_SUBMISSION).schema
     read = decode(open_frame(made.value).body, schema, schema)

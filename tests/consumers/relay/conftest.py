@@ -8,11 +8,15 @@ import pytest
 
 from consumers.kafka.client import Client
 from consumers.kafka.clients import ClientSettings, client
-from consumers.relay.relay import LIFETIME, Relay
+from consumers.relay.relay import Relay
 from consumers.relay.topics import TopicSettings
 from infra.relay import connect
 
 PARTITIONS = 4
+
+LIFETIME = 40.0
+"""Seconds. A relay that does not run for a while on a busy machine has its lease still, and
+repeats nothing; nobody here waits for the lease of a dead one, unless it says so."""
 
 
 class School:

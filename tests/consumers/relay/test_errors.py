@@ -32,6 +32,11 @@ WHERE application_name = 'gradelog relay' AND datname = current_database()
 """
 
 
+def wait_until_told(school: School, pattern: str) -> None:
+    """Wait until this keeps the relay from publishing; on a busy machine something else may first."""
+    wait_until(lambda: re.search(pattern, relay_row(school.dsn)["error"] or ""))
+
+
 @pytest.mark.kafka
 def test_an_event_that_no_client_takes_stops_what_comes_after_it(school: School) -> None:
     store(
@@ -41,13 +46,11 @@ def test_an_event_that_no_client_takes_stops_what_comes_after_it(school: School)
         *scores(20, first=21),
     )
     with school.relaying() as relay:
-        wait_until(lambda: relay_row(school.dsn)["error"])
+        wait_until_told(school, "the event at position 21 cannot be published")
         wait_until(lambda: relay_row(school.dsn)["position"] == 20)
         terms = relay.figures.terms
         wait_until(lambda: relay.figures.terms > terms)  # it is tried again
-    row = relay_row(school.dsn)
-    assert "the event at position 21 cannot be published" in row["error"]
-    assert row["position"] == 20
+    assert relay_row(school.dsn)["position"] == 20
     assert read_topics(school.client, school.prefix).positions == list(range(1, 21))
 
 
@@ -65,12 +68,8 @@ def test_what_the_broker_refuses_is_published_once_it_does_not(
         *scores(20, first=21),
     )
     with school.relaying():
-        wait_until(lambda: relay_row(school.dsn)["error"])
-        row = relay_row(school.dsn)
-        assert row["position"] < 21
-        assert re.search(
-            rf"{topic}\[\d\]: a message of 200\d{{3}} bytes is not stored", row["error"]
-        )
+        wait_until_told(school, rf"{topic}\[\d\]: a message of 200\d{{3}} bytes is not stored")
+        assert relay_row(school.dsn)["position"] < 21
         topics.alter_configs(
             [
                 ConfigResource(
@@ -103,7 +102,7 @@ def test_the_error_of_a_relay_without_kafka_is_forgotten_when_another_works(
 def test_a_relay_that_loses_the_database_goes_on_when_it_is_back(school: School) -> None:
     head = store(school.dsn, *scores(3000))
     # What a lost session held is free again when the lease is over.
-    with school.relaying(batch=50, lifetime=2.0) as relay:
+    with school.relaying(batch=50, lifetime=5.0) as relay:
         for losses, enough in enumerate((100, 1500), 1):
             wait_until(lambda: relay.figures.events > enough)  # noqa: B023
             with psycopg.connect(school.dsn, autocommit=True) as db:
@@ -123,10 +122,8 @@ def test_a_gap_in_the_log_is_not_passed_over(school: School) -> None:
     store(school.dsn, *scores(10, first=11))
     execute(school.dsn, "DELETE FROM gradelog.events WHERE position = 15")
     with school.relaying():
-        wait_until(lambda: relay_row(school.dsn)["error"])
-    row = relay_row(school.dsn)
-    assert "position 15 of the log is missing" in row["error"]
-    assert row["position"] == 10
+        wait_until_told(school, "position 15 of the log is missing")
+    assert relay_row(school.dsn)["position"] == 10
     assert read_topics(school.client, school.prefix).positions == list(range(1, 11))
 
 

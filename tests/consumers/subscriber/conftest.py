@@ -1,7 +1,7 @@
 """A service with a database of its own, which subscribes to topics of the test."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -35,12 +35,18 @@ class Service:
     def __init__(self, kafka: str, dsn: str, prefix: str) -> None:
         self.kafka, self.dsn, self.prefix = kafka, dsn, prefix
         self.running = ExitStack()
+        self.logged: Sequence[Mapping[str, Any]] = ()
         with psycopg.connect(dsn) as db:
             db.execute("CREATE TABLE handled (n bigserial, position bigint)")
 
     def subscriber(self, **more: Any) -> Subscriber:
         settings = {"retry_after": 0.02, "prefix": self.prefix, **more}
         return Subscriber(self.kafka, self.dsn, self.prefix, **settings)
+
+    def asking(self) -> Subscriber:
+        """One that is not run, and has the patience to ask once."""
+        kafka = ClientSettings(self.kafka, timeout=60.0)
+        return Subscriber(kafka, self.dsn, self.prefix, prefix=self.prefix)
 
     def run(
         self, before: Callable[[Sequence[Recorded]], None] = lambda _: None, **more: Any
@@ -60,7 +66,7 @@ class Service:
 
         def leave() -> None:
             stop.set()
-            thread.join(20)
+            thread.join(60)
             assert not thread.is_alive()
 
         self.running.callback(leave)
@@ -106,5 +112,5 @@ def parked_are(service: Service, count: int) -> None:
 def service(kafka: str, dsn: str, publisher: Publisher, topic_prefix: str) -> Iterator[Service]:
     made = Service(kafka, dsn, topic_prefix)
     # Not to draw every variable of a traceback for the terminal, which takes long.
-    with capture_logs(), made.running:
+    with capture_logs() as made.logged, made.running:
         yield made

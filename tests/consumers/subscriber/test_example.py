@@ -52,4 +52,7 @@ def test_whoever_passes_gets_a_certificate(service: Service, new_database) -> No
                 ]
             finally:
                 running.terminate()
-                assert running.wait(20) == 0
+                try:
+                    assert running.wait(60) == 0
+                finally:
+                    running.kill()

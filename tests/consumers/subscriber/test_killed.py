@@ -17,7 +17,8 @@ from tests.consumers.following.publisher import Publisher, passed
 from tests.consumers.subscriber.conftest import Service
 from tests.school import wait_until
 
-pytestmark = [pytest.mark.kafka, pytest.mark.fault, pytest.mark.slow]
+# The group waits for each of the dead.
+pytestmark = [pytest.mark.kafka, pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).parents[3]
 
@@ -45,7 +46,7 @@ def process(
         yield started
     finally:
         started.kill()
-        started.wait(10)
+        started.wait(60)
 
 
 def test_killed_at_any_moment(service: Service, publisher: Publisher) -> None:
@@ -155,7 +156,7 @@ def test_members_come_and_go_in_the_middle_of_batches(
     wait_until(lambda: len(service.handled()) > 300)
     leave()
     service.start(service.subscriber(batch=10), service.noting())
-    wait_until(done.is_set)
+    wait_until(done.is_set, within=60)
     service.until(range(1, 2001))
 
 
@@ -164,4 +165,4 @@ def test_sigterm_ends_it_well(service: Service, publisher: Publisher) -> None:
     with process(service) as running:
         wait_until(lambda: len(service.handled()) == 20)
         running.terminate()
-        assert running.wait(20) == 0
+        assert running.wait(60) == 0

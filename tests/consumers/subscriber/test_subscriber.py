@@ -215,11 +215,11 @@ def test_everything_after_a_position_is_handled_again(
 
 def test_nothing_is_handled_again_after_a_position_that_is_none(service: Service) -> None:
     with pytest.raises(ValueError, match="no position of the log: -1"):
-        service.subscriber().replay(-1)
+        service.asking().replay(-1)
 
 
 def test_a_new_subscription_may_begin_at_a_position(service: Service, publisher: Publisher) -> None:
     publisher.publish(passed(30))
-    service.subscriber().replay(28)
+    service.asking().replay(28)
     service.run()
     service.until([29, 30])

@@ -24,6 +24,8 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Final, NamedTuple
 
+from tests.surroundings import surroundings
+
 ROOT: Final = Path(__file__).parents[3]
 LONGEST_REQUEST: Final = 1024 * 1024
 
@@ -66,9 +68,11 @@ def run(
             socket.send_fds(_parent(), [request], descriptors)
         finally:
             os.close(tell)
-        pid = int(news.readline())
+        if not (first := news.readline()):
+            raise RuntimeError("whoever forks has ended; its standard error tells why")
         if not select.select([news], [], [], within)[0]:
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(int(first), signal.SIGKILL)
             raise subprocess.TimeoutExpired(list(arguments), within)
         code = os.waitstatus_to_exitcode(int(news.readline()))
         return Done(code, _text(out), _text(err))
@@ -92,6 +96,7 @@ def _started() -> socket.socket:
         subprocess.Popen(
             [sys.executable, "-m", __name__, str(theirs.fileno())],
             cwd=ROOT,
+            env=surroundings(),  # some of it counts when modules are imported
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

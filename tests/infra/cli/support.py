@@ -1,7 +1,6 @@
 """The real command in a process of its own, and waiting for what it does."""
 
 import json
-import os
 import queue
 import signal
 import subprocess
@@ -10,18 +9,26 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 from urllib.request import urlopen
 
 from tests.infra.cli import forking
 from tests.infra.cli.forking import Done
+from tests.surroundings import surroundings
 
 T = TypeVar("T")
 
 ROOT = Path(__file__).parents[3]
 SECRET = "a secret of these tests, 0123456789abcdef, long enough"
-PATIENCE = 60.0
+PATIENCE = 180.0
 """Seconds; much more than anything takes on a machine that is busy with other tests."""
+
+PATIENT: Final = {
+    "GRADELOG_APPEND_TIMEOUT": "60",
+    "GRADELOG_READ_TIMEOUT": "60",
+    "PGCONNECT_TIMEOUT": "60",
+}
+"""Settings for such a machine: what has to wait is not given up."""
 
 
 def eventually(ask: Callable[[], T], *, within: float = PATIENCE) -> T:
@@ -36,7 +43,7 @@ def eventually(ask: Callable[[], T], *, within: float = PATIENCE) -> T:
 
 def get(address: str, path: str) -> str:
     """The body of an answer."""
-    with urlopen(address + path, timeout=30) as answer:
+    with urlopen(address + path, timeout=PATIENCE) as answer:
         return answer.read().decode()
 
 
@@ -142,16 +149,12 @@ class Cli:
 
     def __init__(self, directory: Path, **variables: str) -> None:
         self._directory = directory
-        inherited = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("GRADELOG_", "PG")) and name != "DATABASE_URL"
-        }
         self.environment = {
-            **inherited,
+            **surroundings(),
             "PYTHONPATH": str(ROOT),
             "GRADELOG_HOME": str(directory / "home"),
             "GRADELOG_JWT_SECRET": SECRET,
+            **PATIENT,
             **variables,
         }
 

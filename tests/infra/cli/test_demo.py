@@ -63,7 +63,7 @@ def test_people_may_be_anybody_where_that_does_no_harm(
         as_wanted(theirs, "0.0.0.0", True)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_second_demonstration_adds_nothing(cli: Cli) -> None:
     first = cli.ask("demo", "--no-serve", within=200)
     assert first["figures"]["events added"] > 5000
@@ -100,23 +100,12 @@ def after(server: Running, beginning: str) -> str:
     return line
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_lines_that_it_prints_work_when_pasted(cli: Cli) -> None:
     with cli.start("demo", "--port", "0", "--development") as server:
         after(server, "serving on http://")
         after(server, "try:")
-        top, score, history = (
-            json.loads(
-                subprocess.run(
-                    ["/bin/sh", "-c", after(server, "curl ")],
-                    capture_output=True,
-                    check=True,
-                    timeout=60,
-                ).stdout
-                or "null"
-            )
-            for _ in range(3)
-        )
+        top, score, history = (pasted(after(server, "curl ")) for _ in range(3))
         after(server, "the gradebook")
         gradebook = server.line()
         assert f"sign in as {INSTRUCTOR} with a click" in server.line()
@@ -128,6 +117,14 @@ def test_the_lines_that_it_prints_work_when_pasted(cli: Cli) -> None:
     assert "Because I can." in json.dumps(history)
     assert all(item.title in page for item in ITEMS)
     assert "Learner 001" in page
+
+
+def pasted(line: str) -> Any:
+    """What comes of a line in a shell."""
+    done = subprocess.run(
+        ["/bin/sh", "-c", line], capture_output=True, check=True, timeout=PATIENCE
+    )
+    return json.loads(done.stdout or "null")
 
 
 def sign_in(browser: httpx.Client, address: str, username: str) -> str:
@@ -144,7 +141,7 @@ def sign_in(browser: httpx.Client, address: str, username: str) -> str:
     return page.text
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_what_was_cut_off_goes_on(cli: Cli, dsn: str) -> None:
     """Killed in the middle of the work, and then among the decisions."""
     for enough in ("submissions.ScoreSet", "grades.SubsectionOverrideApplied"):
@@ -169,7 +166,7 @@ def _count(db: psycopg.Connection[Any], kind: str) -> int:
     return int(row[0])
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_next_port_is_taken_when_nobody_asked_for_one(cli: Cli) -> None:
     with _holding_the_usual_port(), cli.start("demo", "--json") as server:
         server.line(200)

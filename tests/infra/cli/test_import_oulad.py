@@ -3,6 +3,8 @@
 import math
 import signal
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -67,7 +69,7 @@ def test_what_was_imported_can_be_read(cli: Cli, dsn: str, tmp_path: Path) -> No
     rows = ["1752,1,18,0,78", "1752,2,22,1,91", "1752,3,22,0,"]
     cli.run("import", "oulad", str(oulad.write(tmp_path / "data", rows)))
     course, item = "course-v1:OU+AAA+2013J", "block-v1:OU+AAA+2013J+type@problem+block@1752"
-    with in_process(Settings(database_url=dsn, home=tmp_path), dsn=dsn):
+    with in_process(Settings(database_url=dsn, home=tmp_path, append_timeout=60), dsn=dsn):
         top = submissions.get_top_submissions(course, item, "problem", 10)
         score = submissions.get_score(
             {"student_id": "2", "course_id": course, "item_id": item, "item_type": "problem"}
@@ -135,7 +137,7 @@ def test_results_that_were_there_before_their_learners_are_graded(
     """As after an import by a version that knew submissions only."""
     cli.run("migrate")
     item = "block-v1:OU+AAA+2013J+type@problem+block@1757"
-    with in_process(Settings(database_url=dsn, home=tmp_path), dsn=dsn):
+    with in_process(Settings(database_url=dsn, home=tmp_path, append_timeout=60), dsn=dsn):
         created = submissions.create_submission(
             {
                 "student_id": "11391",
@@ -232,7 +234,35 @@ def test_a_bad_row_is_named_before_anything_is_written(cli: Cli, dsn: str, tmp_p
     assert count(dsn) == 0
 
 
+HOLDING = """
+CREATE FUNCTION held() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(1);
+    RETURN NEW;
+END $$;
+CREATE TRIGGER held BEFORE INSERT ON gradelog.events FOR EACH ROW
+WHEN (NEW.type = 'submissions.SubmissionCreated' AND NEW.data LIKE '%"{student}"%')
+EXECUTE FUNCTION held();
+"""
+LETTING_GO = "DROP TRIGGER held ON gradelog.events; DROP FUNCTION held()"
+
+
+@contextmanager
+def never_done(dsn: str, *, before: str) -> Iterator[None]:
+    """An import does not come to its end: it is held up before this row, which is its last."""
+    _, student, *_ = before.split(",")
+    with psycopg.connect(dsn, autocommit=True) as db:
+        db.execute("SELECT pg_advisory_lock(1)")
+        db.execute(HOLDING.replace("{student}", student).encode())
+        try:
+            yield
+        finally:
+            db.execute("SELECT pg_advisory_unlock(1)")
+            db.execute(LETTING_GO)  # when everything has ended that was held up
+
+
 @pytest.mark.fault
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_an_import_that_was_killed_goes_on_where_it_was(
     cli: Cli, dsn: str, tmp_path: Path, processes: str
@@ -240,14 +270,17 @@ def test_an_import_that_was_killed_goes_on_where_it_was(
     rows = oulad.many(4000)
     data = str(oulad.write(tmp_path / "data", rows))
     cli.run("migrate")
-    with cli.start("import", "oulad", data, "--processes", processes) as importing:
+    with (
+        never_done(dsn, before=rows[-1]),
+        cli.start("import", "oulad", data, "--processes", processes) as importing,
+    ):
         importing.child("oulad-part" if processes == "2" else "project")
         eventually(lambda: count(dsn, "submissions.ScoreSet"))
         helpers = children_of(importing.pid)
         importing.end(signal.SIGKILL)
         eventually(lambda: not any(map(is_running, helpers)))
 
-    report = cli.ask("import", "oulad", data, within=110)
+    report = cli.ask("import", "oulad", data, within=400)
     assert report["present"] > 0
     assert report["submissions"] > 0
     assert report["present"] + report["submissions"] == len(rows)

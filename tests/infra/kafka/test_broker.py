@@ -107,8 +107,8 @@ def test_the_last_to_leave_stops_it(broker: EmbeddedKafka, another: Start) -> No
     first = broker.pid
 
     broker.close()
-    eventually(lambda: broker.status().ready)
-    assert broker.status() == (True, True, first, address, "4.3.1", broker.log.parent)
+    status = eventually(lambda: told if (told := broker.status()).ready else None)
+    assert status == (True, True, first, address, "4.3.1", broker.log.parent)
     visitor.communicate(timeout=PATIENCE)  # its standard input ends, and so does it
     assert broker.pid is None
 

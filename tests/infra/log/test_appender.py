@@ -13,12 +13,27 @@ import pytest
 from domain.application import Claim, ClaimTakenError, StreamConflictError
 from domain.errors import OutcomeUnknownError, UnavailableError
 from infra.log.postgres_log import PostgresLog
-from tests.infra.log.support import contiguous, events, stored, wire
+from tests.infra.log.support import (
+    PATIENCE,
+    contiguous,
+    events,
+    let_pass,
+    on_a_clock_of_its_own,
+    stored,
+    wire,
+)
+
+REFUSE = """
+SELECT query_start, pg_cancel_backend(pid) FROM pg_stat_activity
+WHERE application_name = 'gradelog appender' AND wait_event_type = 'Lock'
+    AND datname = current_database()
+"""
+"""Ends an append that waits for the lock as the server does when its time is over."""
 
 
 def with_log(dsn: str, test: Callable[[PostgresLog], Awaitable[Any]], **options: Any) -> Any:
     async def run() -> Any:
-        log = PostgresLog(dsn, **options)
+        log = PostgresLog(dsn, **{"timeout": PATIENCE, **options})
         try:
             return await test(log)
         finally:
@@ -192,39 +207,46 @@ def test_an_expired_claim_may_be_taken_again(dsn: str) -> None:
     with_log(dsn, test)
 
 
-def test_an_append_that_waits_too_long_for_the_lock_ends_and_stores_nothing(dsn: str) -> None:
+def test_an_append_that_waits_too_long_for_the_lock_ends_and_stores_nothing(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The server says no after a second; however late that is heard, it is in time.
+    monkeypatch.setattr("infra.log.appender.SERVER_SHARE", 1 / PATIENCE)
+
     async def test(log: PostgresLog) -> None:
-        await log.append_encoded(events(uuid4(), 1))  # to be connected takes time, too
         with psycopg.connect(dsn, autocommit=True) as db:
             db.execute("SELECT pg_advisory_lock(7454127093424619623)")
-            with pytest.raises(UnavailableError):
+            with pytest.raises(UnavailableError, match="statement timeout"):
                 await log.append_encoded(events(uuid4(), 1))
 
-    with_log(dsn, test, timeout=3)
-    assert len(stored(dsn)) == 1
+    with_log(dsn, test)
+    assert stored(dsn) == []
 
 
 def test_without_a_database_an_append_ends_and_says_that_nothing_is_stored(dsn: str) -> None:
     async def test() -> None:
         async with wire(dsn) as cut:
             cut.refuse = True
-            log = PostgresLog(cut.dsn, timeout=3)
+            log = PostgresLog(cut.dsn, timeout=PATIENCE)
+            waiting = asyncio.create_task(log.append_encoded(events(uuid4(), 1)))
+            await cut.refused.wait()
+            let_pass(PATIENCE)
             with pytest.raises(UnavailableError):
-                await log.append_encoded(events(uuid4(), 1))
+                await waiting
             cut.refuse = False  # it recovers by itself
             assert (await log.append_encoded(events(uuid4(), 1))).first_position == 1
             await log.close()
 
-    asyncio.run(test())
+    on_a_clock_of_its_own(test)
 
 
 def test_an_append_whose_answer_was_lost_is_settled_and_stored_once(dsn: str) -> None:
     async def test() -> None:
         async with wire(dsn) as cut:
-            log = PostgresLog(cut.dsn, timeout=5)
+            log = PostgresLog(cut.dsn, timeout=PATIENCE)
             stream = uuid4()
             await log.append_encoded(events(stream, 1))
-            cut.deaf = True
+            cut.deaf_to = "append_events"
             asyncio.get_running_loop().create_task(hear_again(cut))
             results = await asyncio.gather(
                 log.append_encoded(events(stream, 2, 3), claims=[Claim("key:1")]),
@@ -239,7 +261,7 @@ def test_an_append_whose_answer_was_lost_is_settled_and_stored_once(dsn: str) ->
 
     async def hear_again(cut: Any) -> None:
         await cut.swallowed.wait()
-        cut.deaf = False
+        cut.deaf_to = None
 
     asyncio.run(test())
     assert [row[:1] for row in stored(dsn)] == [(1,), (2,), (3,), (4,)]
@@ -248,22 +270,26 @@ def test_an_append_whose_answer_was_lost_is_settled_and_stored_once(dsn: str) ->
 def test_what_may_be_stored_is_not_called_refused_on_a_second_try(dsn: str) -> None:
     async def test() -> None:
         async with wire(dsn) as cut:
-            log = PostgresLog(cut.dsn, timeout=3)
+            log = PostgresLog(cut.dsn, timeout=PATIENCE)
             await log.append_encoded(events(uuid4(), 1))
-            cut.deaf = True
+            cut.deaf_to = "append_events"
             waiting = asyncio.create_task(log.append_encoded(events(uuid4(), 1)))
             await cut.swallowed.wait()
             with psycopg.connect(dsn, autocommit=True) as db:
                 # The first try is stored; every further one finds the lock held.
-                while db.execute("SELECT count(*) FROM gradelog.events").fetchone() != (2,):
-                    await asyncio.sleep(0.01)
+                assert db.execute("SELECT count(*) FROM gradelog.events").fetchone() == (2,)
                 db.execute("SELECT pg_advisory_lock(7454127093424619623)")
-                cut.deaf = False
+                cut.deaf_to = None
+                refused = set()
+                while len(refused) < 2:  # and is refused, before there is one more
+                    refused |= {begun for begun, _ in db.execute(REFUSE).fetchall()}
+                    await asyncio.sleep(0.01)
+                let_pass(PATIENCE)
                 with pytest.raises(OutcomeUnknownError):
                     await waiting
             await log.close()
 
-    asyncio.run(test())
+    on_a_clock_of_its_own(test)
 
 
 def test_a_claim_that_cannot_be_sent_fails_its_own_caller_alone(dsn: str) -> None:
@@ -285,14 +311,17 @@ def test_a_claim_that_cannot_be_sent_fails_its_own_caller_alone(dsn: str) -> Non
 def test_an_answer_that_stays_lost_is_an_unknown_outcome_and_no_failure(dsn: str) -> None:
     async def test() -> None:
         async with wire(dsn) as cut:
-            log = PostgresLog(cut.dsn, timeout=3)
+            log = PostgresLog(cut.dsn, timeout=PATIENCE)
             await log.append_encoded(events(uuid4(), 1))
-            cut.deaf = True
+            cut.deaf_to = "append_events"
+            waiting = asyncio.create_task(log.append_encoded(events(uuid4(), 1)))
+            await cut.swallowed.wait()
+            let_pass(PATIENCE)
             with pytest.raises(OutcomeUnknownError, match="idempotency"):
-                await log.append_encoded(events(uuid4(), 1))
+                await waiting
             await log.close()
 
-    asyncio.run(test())
+    on_a_clock_of_its_own(test)
     assert len(stored(dsn)) == 2  # it was stored, which nobody could know
 
 

@@ -14,7 +14,7 @@ from domain.errors import UnavailableError
 from infra.embedded import EmbeddedPostgres
 from infra.log.postgres_log import PostgresLog
 from infra.migrate import migrate
-from tests.infra.log.support import contiguous, events, stored
+from tests.infra.log.support import PATIENCE, contiguous, events, stored
 
 SIZE = "320m"
 
@@ -45,7 +45,7 @@ def test_a_full_disk_refuses_appends_until_there_is_room(small_disk: Path) -> No
     ballast = small_disk / "ballast"
 
     async def fill(dsn: str) -> int:
-        log = PostgresLog(dsn, timeout=5)
+        log = PostgresLog(dsn, timeout=PATIENCE)
         data = b'"' + os.urandom(100_000).hex().encode() + b'"'
         promised = 0
         await log.append_encoded(events(uuid4(), 1))

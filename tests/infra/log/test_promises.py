@@ -36,7 +36,7 @@ class Tail(threading.Thread):
     """Follows the log as a reader does: everything above the last position seen."""
 
     def __init__(self, dsn: str) -> None:
-        super().__init__()
+        super().__init__(daemon=True)
         self._dsn = dsn
         self._ended = threading.Event()
         self.seen: list[int] = []
@@ -66,13 +66,17 @@ def test_four_processes_leave_no_gap_and_a_tailing_reader_misses_nothing(
     dsn: str, tmp_path: Path
 ) -> None:
     tail = Tail(dsn)
-    tail.start()
-    writers = [Writer(dsn, tmp_path / str(n), tasks=16, appends=40, shared=8) for n in range(4)]
     promised = []
-    for writer in writers:
-        assert writer.process.wait(PATIENCE) == 0
-        promised += writer.acknowledged()
-    tail.finish()
+    with ExitStack() as running:
+        tail.start()
+        running.callback(tail.finish)
+        writers = []
+        for number in range(4):
+            writers.append(Writer(dsn, tmp_path / str(number), tasks=16, appends=40, shared=8))
+            running.callback(writers[-1].kill)
+        for writer in writers:
+            assert writer.process.wait(PATIENCE) == 0
+            promised += writer.acknowledged()
 
     assert len(promised) == 4 * 16 * 40
     assert_log_is_whole(dsn, promised)

@@ -13,11 +13,14 @@ from eventsourcing.tests.persistence import (
 )
 
 from infra.log.recorder import LogRecorder, open_recorder
+from tests.infra.log.support import PATIENCE
+
+pytestmark = pytest.mark.usefixtures("unhurried")
 
 
 @pytest.fixture
 def recorder(dsn: str) -> Iterator[LogRecorder]:
-    with open_recorder(dsn) as opened:
+    with open_recorder(dsn, timeout=PATIENCE) as opened:
         yield opened
 
 

@@ -15,13 +15,13 @@ import uvloop
 
 from domain.application import StreamConflictError
 from infra.log.postgres_log import PostgresLog
-from tests.infra.log.support import events
+from tests.infra.log.support import PATIENCE, events
 
 SHARED = UUID("3b0d3bb2-9fd6-4d0a-8a52-8c1f1a4f4f11")
 
 
 async def write(dsn: str, tasks: int, appends: int, shared: int) -> None:
-    log = PostgresLog(dsn)
+    log = PostgresLog(dsn, timeout=PATIENCE)
     versions: dict[UUID, int] = {}
     reader = await psycopg.AsyncConnection.connect(dsn, autocommit=True)
 

@@ -15,7 +15,7 @@ from infra.vault import Vault
 from projections import positions
 from projections.gradebook import Gradebook
 from projections.grading import Grader
-from tests.school import School, school
+from tests.school import PATIENCE, School, school
 
 
 class Stepwise:
@@ -74,9 +74,9 @@ class Stepwise:
 def stepwise(dsn: str) -> Iterator[Stepwise]:
     """Open a school and move nothing."""
     with school(dsn, projector=False) as opened, ExitStack() as stack:
-        engine = Engine(limit=20)
+        engine = Engine(limit=PATIENCE * 2)
         stack.callback(engine.close)
-        log = PostgresLog(dsn)
+        log = PostgresLog(dsn, timeout=PATIENCE)
         stack.callback(lambda: engine.run(log.close))
         made = Stepwise(opened, lambda: Grader(lambda: connect(dsn), Appending(engine, log), now))
         stack.callback(made.close)

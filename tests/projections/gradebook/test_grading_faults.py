@@ -15,17 +15,20 @@ from tests.school import COURSE, POLICY, School, school, wait_until
 pytestmark = pytest.mark.fault
 
 LEARNERS = 600
+STEP = 250
+"""Most learners that are graded anew before the next kill."""
 
 
 @contextmanager
-def grader(dsn: str) -> Iterator[subprocess.Popen[str]]:
-    """A projector with a grader; killed at the end, whatever it does."""
-    arguments = [sys.executable, "-m", "tests.projections.gradebook.grading_process", dsn]
+def grader(dsn: str, *, most: int = 10 * LEARNERS) -> Iterator[None]:
+    """A projector with a grader, which records so much at most; killed at the end."""
+    program = "tests.projections.gradebook.grading_process"
+    arguments = [sys.executable, "-m", program, dsn, str(most)]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "running\n"
         try:
-            yield process
+            assert process.stdout is not None
+            assert process.stdout.readline() == "running\n"
+            yield
         finally:
             process.send_signal(signal.SIGKILL)
 
@@ -48,8 +51,9 @@ def test_a_recalculation_goes_on_where_it_was_killed(dsn: str, seed: int) -> Non
         assert changed_at is not None
         kills = 0
         while not finished(physics, changed_at):
-            goal = regraded(physics, changed_at) + chance.randint(0, 200)
-            with grader(dsn):
+            goal = regraded(physics, changed_at) + chance.randint(STEP // 5, STEP)
+            # However late it is killed, the first does not do all that the second should find.
+            with grader(dsn, most=LEARNERS // 2):
                 wait_until(
                     lambda goal=goal: (
                         regraded(physics, changed_at) >= goal or finished(physics, changed_at)

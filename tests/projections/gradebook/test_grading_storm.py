@@ -19,7 +19,7 @@ from infra.vault import Vault
 from projections.gradebook import Gradebook, inputs
 from projections.grading import Grader, SchemaReplacedError
 from projections.rebuild import rebuild
-from tests.school import COURSE, POLICY, School, key, school, wait_until
+from tests.school import COURSE, PATIENCE, POLICY, School, key, school, wait_until
 
 pytestmark = pytest.mark.fault
 
@@ -89,8 +89,8 @@ def test_grades_are_right_when_the_storm_is_over(dsn: str, seed: int) -> None:
 
 def grade_too(dsn: str, stop: threading.Event) -> None:
     """Grade beside the one that holds the lock, as another version of the code may."""
-    engine = Engine(limit=20)
-    log = PostgresLog(dsn)
+    engine = Engine(limit=PATIENCE * 2)
+    log = PostgresLog(dsn, timeout=PATIENCE)
     grader = Grader(lambda: connect(dsn), Appending(engine, log), now)
     while not stop.is_set():
         with connect(dsn) as db:

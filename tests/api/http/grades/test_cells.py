@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.http.grades.cells import Breakdown, Rows
@@ -124,6 +124,7 @@ def written(
     return json.loads(b"[" + b"".join(parts) + b"]")
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(records, overrides), min_size=1, max_size=5))
 def test_entries_are_those_of_an_obvious_rendering(
     learners: list[tuple[list[Record | None], dict[int, StoredOverride]]],

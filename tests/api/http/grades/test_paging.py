@@ -4,7 +4,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.http.calls import HEADERS, REQUEST_ID, Call
@@ -53,6 +53,7 @@ def test_cursors_are_written_as_the_peer_writes_them() -> None:
     assert Cursor(offset=2, backward=True, position=5).encoded() == "bz0yJnI9MSZwPTU="
 
 
+@settings(deadline=None)
 @given(st.integers(0, 1000), st.booleans(), st.none() | st.integers(0, 2**63 - 1))
 def test_what_is_written_is_read(offset: int, backward: bool, position: int | None) -> None:
     cursor = Cursor(offset, backward, position)
@@ -63,6 +64,7 @@ def test_a_large_offset_is_cut() -> None:
     assert page_of(f"cursor={Cursor(offset=5000).encoded()}").cursor.offset == 1000
 
 
+@settings(deadline=None)
 @given(st.text(max_size=20))
 def test_any_text_is_a_cursor_or_is_refused(text: str) -> None:
     query = f"cursor={quote(text, errors='replace')}"
@@ -74,6 +76,7 @@ def test_any_text_is_a_cursor_or_is_refused(text: str) -> None:
         assert 0 <= page.cursor.offset <= 1000
 
 
+@settings(deadline=None)
 @given(
     st.sets(st.integers(1, 200), max_size=40), st.integers(1, 7), st.sampled_from(["next", "back"])
 )
