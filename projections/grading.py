@@ -7,7 +7,9 @@ courses it is grading anew. It may be killed at any moment: what is not noted as
 calculated again, and finds nothing left to record.
 
 One grader works among all processes, whoever holds the lock; others stand by. An append
-refers to the version that it was calculated from, so even two could do no harm.
+refers to the version that it was calculated from: of two who calculate the same learner one
+gets through, and the other looks again. What that does not catch is a grader that has lost the
+lock and whose append comes only after another one has found that same learner to be as he was.
 """
 
 import itertools
