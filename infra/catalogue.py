@@ -16,7 +16,7 @@ caused it and why stands beside it in `metadata`: `actor`, `on_behalf_of`, `requ
 `trace`, `cause`, `via`. `timestamp` is the moment of the decision, which results show as
 `created_at`; `recorded_at`, a column, is the moment at which the log took it. Times are ISO
 8601 in UTC. A text that a learner or grader wrote is sealed: `1:` and the base64 of key id,
-nonce and AES-256-GCM ciphertext.
+nonce and AES-256-GCM ciphertext. The class is what [subscribers](subscriber.md) in Python import.
 """
 
 
@@ -33,6 +33,7 @@ def _entry(kind: type[Event]) -> Iterator[str]:
         yield "First event of its stream.\n"
     models = [model.name for model in READ_MODELS if kind in model.folds]
     yield f"Read models: {', '.join(f'`{name}`' for name in models) or 'none'}.\n"
+    yield f"Class: `{kind.__module__}.{kind.__qualname__}`.\n"
     yield "| field | type |"
     yield "|---|---|"
     for name, annotation in fields_of(kind).items():

@@ -7,7 +7,17 @@ from pydantic import Field, WithJsonSchema
 
 from api.http.schemas import Closed, Moment
 
-Known = Annotated[str | None, WithJsonSchema({"type": "string"})]
+
+def _without_default(schema: dict[str, Any]) -> None:
+    """None stands for its absence here, and is no value that it has."""
+    schema.pop("default", None)
+
+
+Known = Annotated[
+    str | None,
+    WithJsonSchema({"type": "string"}),
+    Field(json_schema_extra=_without_default),
+]
 """Left out when it is not known."""
 
 

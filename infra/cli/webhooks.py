@@ -29,9 +29,9 @@ Id = Annotated[UUID, typer.Argument(metavar="ID", help="Of a webhook, as `list` 
 def list_(*, as_json: Json = False) -> None:
     """Show all webhooks."""
     found = _carry_out(lambda webhooks: webhooks.page(after=None, limit=PAGE))
-    lags = _carry_out(lambda webhooks: webhooks.figures()).lags
+    head = _carry_out(lambda webhooks: webhooks.head())
     if as_json:
-        print_json([_plain(one, lags.get(one.webhook_id)) for one in found])
+        print_json([_plain(one, head) for one in found])
         return
     print_table(
         "webhooks",
@@ -42,7 +42,7 @@ def list_(*, as_json: Json = False) -> None:
                 one.url,
                 one.state,
                 one.position,
-                lags.get(one.webhook_id),
+                _lag(one, head),
                 one.failures,
                 one.reason or (one.last_error if one.failures else None),
             )
@@ -56,10 +56,11 @@ def list_(*, as_json: Json = False) -> None:
 def show(webhook_id: Id, *, as_json: Json = False) -> None:
     """Show one webhook and its last attempts."""
     one = _carry_out(lambda webhooks: webhooks.get(webhook_id))
+    head = _carry_out(lambda webhooks: webhooks.head())
     attempts = _carry_out(lambda webhooks: webhooks.attempts(webhook_id, before=None, limit=20))
     if as_json:
         deliveries = [dataclasses.asdict(attempt) for attempt in attempts]
-        print_json({**_plain(one, None), "deliveries": deliveries})
+        print_json({**_plain(one, head), "deliveries": deliveries})
         return
     print_pairs(
         one.url,
@@ -71,6 +72,7 @@ def show(webhook_id: Id, *, as_json: Json = False) -> None:
             "state": one.state,
             "reason": one.reason,
             "delivered up to position": one.position,
+            "positions of the log after that": _lag(one, head),
             "failures since the last delivery": one.failures,
             "failing since": one.failing_since,
             "tried again at": one.retry_at,
@@ -172,31 +174,26 @@ def deliver(
     as_json: Json = False,
 ) -> None:
     """Deliver in a process of its own. Several may run, and beside projectors that deliver."""
-    from infra.cli.processes import follow_parent
+    import threading
+
+    from infra.cli.processes import follow_parent, on_signals
     from infra.database import database, refuse_copy
     from infra.logging import configure
     from infra.settings import read_settings
     from infra.webhooks.running import deliver as run
 
+    stop = threading.Event()
+    on_signals(stop.set)
+    follow_parent(lifeline)
     settings = read_settings()
     configure(settings, role="webhooks")
-
-    async def until_asked(dsn: str) -> None:
-        import signal
-
-        stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        follow_parent(lifeline)
+    with database(settings) as dsn:
+        refuse_copy(dsn)
         if as_json:
             print_json({"pid": os.getpid()})
         elif lifeline is None:
             typer.echo("webhooks are delivered")
-        await run(settings, dsn, stop, settings.webhook_concurrency or DEFAULT_CONCURRENCY)
-
-    with database(settings) as dsn:
-        refuse_copy(dsn)
-        asyncio.run(until_asked(dsn))
+        asyncio.run(run(settings, dsn, stop, settings.webhook_concurrency or DEFAULT_CONCURRENCY))
 
 
 DEFAULT_CONCURRENCY: Final = 32
@@ -205,23 +202,28 @@ DEFAULT_CONCURRENCY: Final = 32
 def _set_state(webhook_id: UUID, state: str, *, as_json: bool) -> None:
     one = _carry_out(lambda webhooks: webhooks.change(webhook_id, {"state": state}, by=BY))
     if as_json:
-        print_json(_plain(one, None))
+        print_json(_plain(one))
     else:
         typer.echo(f"webhook {webhook_id} is {one.state}; it is at position {one.position:,}")
 
 
 def _show_secret(webhook: "Webhook", secret: str, said: str, *, as_json: bool) -> None:
     if as_json:
-        print_json({**_plain(webhook, None), "secret": secret})
+        print_json({**_plain(webhook), "secret": secret})
         return
     typer.echo(said)
     typer.echo("its secret, which is not shown again:")
     typer.echo(secret)
 
 
-def _plain(webhook: "Webhook", lag: int | None) -> dict[str, Any]:
+def _plain(webhook: "Webhook", head: int | None = None) -> dict[str, Any]:
     found = dataclasses.asdict(webhook)
-    return {"id": found.pop("webhook_id"), **found, **({} if lag is None else {"lag": lag})}
+    lag = {} if head is None else {"lag": _lag(webhook, head)}
+    return {"id": found.pop("webhook_id"), **found, **lag}
+
+
+def _lag(webhook: "Webhook", head: int) -> int:
+    return max(0, head - webhook.position)
 
 
 def _carry_out(work: "Callable[[PostgresWebhooks], Awaitable[T]]") -> T:

@@ -302,6 +302,10 @@ class PostgresWebhooks:
         """The secret behind ``WithSecret.kept``, as its owner gets it."""
         return secret_text(self._keeper.open(kept))
 
+    async def head(self) -> int:
+        """Where the log ends."""
+        return int((await self._ask(HEAD, ()))[0][0])
+
     async def figures(self) -> WebhookFigures:
         """How all webhooks are."""
         figures = WebhookFigures(states=dict.fromkeys(("active", "paused", "disabled"), 0))

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -64,6 +65,23 @@ def test_every_schema_is_one_and_every_reference_leads_somewhere() -> None:
     assert references
     for kind, name in references:
         assert name in DOCUMENT["components"][kind]
+
+
+def test_every_default_fits_the_schema_that_it_stands_in() -> None:
+    found = list(with_default(DOCUMENT))
+    assert found
+    for described in found:
+        whole = described | {"components": DOCUMENT["components"]}
+        assert Draft202012Validator(whole).is_valid(described["default"]), described
+
+
+def with_default(described: Any) -> Iterator[dict[str, Any]]:
+    """The schemas in a part of the document that name a default."""
+    if isinstance(described, dict) and "default" in described:
+        yield described
+    if isinstance(described, dict | list):
+        for part in described.values() if isinstance(described, dict) else described:
+            yield from with_default(part)
 
 
 def test_every_parameter_in_a_path_is_described() -> None:

@@ -181,8 +181,10 @@ def test_the_command_does_what_an_operator_needs(cli: Cli, bare: Hooks, there: T
     (listed,) = cli.ask("webhooks", "list")
     assert (listed["id"], listed["lag"], listed["state"]) == (name, bare.head() - 1, "active")
     assert cli.ask("webhooks", "pause", name)["state"] == "paused"
+    assert [one["lag"] for one in cli.ask("webhooks", "list")] == [bare.head() - 1]
     assert cli.ask("webhooks", "test", name)["delivered"] is True
     shown = cli.ask("webhooks", "show", name)
+    assert shown["lag"] == bare.head() - 1
     assert [delivery["kind"] for delivery in shown["deliveries"]] == ["ping"]
     assert "secret" not in shown
     assert cli.ask("webhooks", "rotate", name)["secret"] != made["secret"]
