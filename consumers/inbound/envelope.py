@@ -108,9 +108,12 @@ def _shown(value: object) -> str | None:
 def _structured(document: Any) -> Envelope:
     if not isinstance(document, dict):
         raise RejectedError("undecodable", "the value is not a JSON object")
-    if "data_base64" in document:
+    # A null says as little as a member that is left out; so CloudEvents has it.
+    if document.get("data_base64") is not None:
         raise RejectedError("undecodable", "data_base64 is not read; the data must be JSON")
-    kind = document.get("datacontenttype", JSON)
+    kind = document.get("datacontenttype")
+    if kind is None:
+        kind = JSON
     if not isinstance(kind, str) or kind.partition(";")[0].strip().lower() != JSON:
         raise RejectedError("undecodable", f"the attribute datacontenttype must be {JSON}")
     attributes = {

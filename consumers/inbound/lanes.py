@@ -130,8 +130,11 @@ class Lanes:
             wanted=track.expected,
             going_on_at=offset,
         )
-        await self._store.place(partition, track.topic_id, offset)
-        track.expected = offset
+        # What is under way still is carried out, and tells no more how far the partition is:
+        # other messages may stand there by now.
+        async with self._saving:
+            await self._store.place(partition, track.topic_id, offset)
+            self._tracks[partition] = track.anew(offset)
         return offset
 
     async def close(self, within: float) -> None:

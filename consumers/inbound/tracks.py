@@ -46,6 +46,7 @@ class Track:
         entries: what was taken, up to the first that is not done.
         lanes: what is under way or waits for that.
         counts: what became of messages since this was kept last.
+        before: the same partition, with what was under way when it was begun anew.
     """
 
     inlet: Inlet
@@ -60,6 +61,7 @@ class Track:
     entries: deque[Entry] = field(default_factory=deque)
     lanes: dict[object, Lane] = field(default_factory=dict)
     counts: Counter[Outcome] = field(default_factory=Counter)
+    before: "Track | None" = None
 
     def __post_init__(self) -> None:
         self.calm.set()
@@ -93,6 +95,19 @@ class Track:
         """Begin nothing new."""
         self.gone.set()
         self.calm.set()
+        if self.before is not None:
+            self.before.leave()
+
+    def anew(self, offset: int) -> "Track":
+        """The same partition from another place on, whatever becomes of what is under way."""
+        return Track(
+            self.inlet,
+            self.topic_id,
+            offset,
+            self.suspicious,
+            self.careful_until,
+            before=self if self.lanes else None,
+        )
 
     def moved(self) -> Moved | None:
         """How far it is done, if that is further than what is kept."""

@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from domain.application import Application, Clock, Done, HeldClaim, IdWanted, Log, Outcome
 from domain.errors import DomainError
+from domain.learners import fields
 from domain.learners.errors import InvalidLearnerError, UserNotFoundError
 from domain.learners.user import user_id_claim, username_claim
 
@@ -59,7 +60,8 @@ class Directory(Application):
     async def find_users(self, usernames: Sequence[str]) -> dict[str, int]:
         """The numbers of those of these users who are registered."""
         found: dict[str, int] = {}
-        names = list(dict.fromkeys(usernames))
+        # No claim is asked for that cannot even be stored.
+        names = list(dict.fromkeys(filter(fields.is_username, usernames)))
         for start in range(0, len(names), IN_FLIGHT):
             some = names[start : start + IN_FLIGHT]
             held = await self._log.find_claims([username_claim(name) for name in some])

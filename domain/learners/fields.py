@@ -123,6 +123,15 @@ def username(value: Any) -> str:
     return found
 
 
+def is_username(value: str) -> bool:
+    """Whether anybody can be called so."""
+    try:
+        username(value)
+    except BadValueError:
+        return False
+    return True
+
+
 def user_id(value: Any) -> int:
     """The number of a user."""
     return _number(value, 1, MAX_ID)

@@ -330,3 +330,47 @@ def test_what_is_given_away_is_not_begun_any_more(dsn: str, shop: Workshop) -> N
     finish(shop, lanes)
     assert rows(dsn, USERS) == [("ada",)]
     assert begin(shop, lanes_of(shop, effect)) is None
+
+
+def test_where_the_broker_has_lost_messages_those_under_way_hide_no_others(
+    dsn: str, shop: Workshop
+) -> None:
+    gate = asyncio.Event()
+
+    async def wait(commands: Commands, once: Once, provenance: Provenance, name: str) -> Done[Any]:
+        await gate.wait()
+        return await register(commands, once, provenance, name)
+
+    async def let_go() -> None:
+        gate.set()
+
+    lanes = lanes_of(shop, wait)
+    assert begin(shop, lanes) is None
+    shop.engine.run(lambda: lanes.take(messages("ada", begin=509)))
+    assert shop.engine.run(lambda: lanes.skip(PARTITION, range(400))) == 0
+    shop.engine.run(let_go)
+    shop.engine.run(lambda: lanes.drain(30))
+    assert rows(dsn, USERS) == [("ada",)]
+    shop.engine.run(lambda: lanes.take(messages("ben", "cleo")))
+    finish(shop, lanes)
+    assert rows(dsn, USERS) == [("ada",), ("ben",), ("cleo",)]
+    assert begin(shop, lanes_of(shop, register)) == 2
+
+
+def test_what_was_under_way_when_messages_were_lost_is_given_away_with_the_partition(
+    dsn: str, shop: Workshop
+) -> None:
+    tried = []
+
+    async def fail(commands: Commands, once: Once, provenance: Provenance, name: str) -> Done[Any]:
+        tried.append(name)
+        raise UnavailableError("not now")
+
+    lanes = lanes_of(shop, fail)
+    begin(shop, lanes)
+    shop.engine.run(lambda: lanes.take(messages("ada", begin=509)))
+    eventually(lambda: len(tried) > 1)
+    shop.engine.run(lambda: lanes.skip(PARTITION, range(400)))
+    shop.engine.run(lambda: lanes.end([PARTITION]))
+    shop.engine.run(lanes._idle.wait)
+    assert not rows(dsn, USERS)

@@ -80,7 +80,8 @@ def bad(post: Post) -> list[str]:
     post.roster("UserChanged", {"username": "a/b"})
     post.roster("UserChanged", {"username": "ada\0"})
     post.roster("CourseRoleGranted", {**ROLE, "username": "ada"})
-    refused = ["InvalidLearnerError", "InvalidLearnerError", "UserNotFoundError"]
+    post.roster("CourseRoleGranted", {**ROLE, "username": "ada\0"})
+    refused = ["InvalidLearnerError"] * 2 + ["UserNotFoundError"] * 2
     return [*undecodable, *unknown, *invalid, *refused]
 
 
@@ -102,6 +103,21 @@ def test_a_header_without_a_value_says_nothing(desk: Desk) -> None:
     assert desk.figures() == (1, 0, 1)
     ((values,),) = desk.rows("SELECT header_values FROM gradelog.inbound_parked")
     assert values[-2:] == [b"", b""]
+
+
+def test_a_member_that_is_null_says_nothing(desk: Desk) -> None:
+    document = {
+        "specversion": "1.0",
+        "id": "m",
+        "source": "/lms",
+        "type": "gradelog.inbound.UserChanged",
+        **dict.fromkeys(("datacontenttype", "data_base64", "traceparent", "time")),
+        "data": {"username": "ada"},
+    }
+    headers = {"content-type": "application/cloudevents+json"}
+    desk.post.raw("roster", json.dumps(document).encode(), headers)
+    desk.carried_out()
+    assert desk.figures() == (1, 0, 0)
 
 
 def test_what_is_wrong_is_told_without_what_was_given(desk: Desk) -> None:

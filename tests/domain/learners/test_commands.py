@@ -276,6 +276,18 @@ def test_nobody_unknown_is_enrolled(dsn: str) -> None:
     assert stored(dsn) == ["UserRegistered"]
 
 
+@pytest.mark.parametrize("name", ["a\0b", "\ud83d", "", "x" * 151])
+def test_nobody_has_a_name_that_nobody_can_have(dsn: str, name: str) -> None:
+    async def use(learners: Learners) -> None:
+        with pytest.raises(UserNotFoundError):
+            await learners.find_user(name)
+        with pytest.raises(UserNotFoundError):
+            await learners.grant_role(name, "staff", course_id=COURSE)
+
+    run(dsn, use)
+    assert stored(dsn) == []
+
+
 def test_tasks_that_enrol_the_same_learner_make_one_enrolment(dsn: str) -> None:
     async def use(learners: Learners) -> list[Done[Any]]:
         await learners.register_user("anna")
