@@ -163,57 +163,68 @@ async def _enrollment(
     ends: bool = False,
 ) -> Done[Any]:
     given = told.record["enrollment"]
-    username = await _known(commands, given["user"], once, provenance)
+    wanted: dict[str, Any] = {
+        "username": _name(given["user"]),
+        "user_id": given["user"]["id"],
+        "course_id": given["course"]["course_key"],
+        "mode": given["mode"] or None,
+        "is_active": given["is_active"] and not ends,
+        "enrolled_at": given["creation_date"] or None,
+        "unenrolled_at": told.at,
+    }
+    fields.enrollment(wanted)  # nobody is registered for what is refused
+    await _make_known(commands, given["user"], once, provenance)
     return await commands.learners.set_enrollment(
-        username,
-        given["course"]["course_key"],
-        given["mode"] or None,
-        given["is_active"] and not ends,
-        user_id=given["user"]["id"],
-        enrolled_at=given["creation_date"] or None,
-        unenrolled_at=told.at,
-        provenance=provenance,
-        idempotency=once(),
+        **wanted, provenance=provenance, idempotency=once()
     )
 
 
 async def _role_added(
     commands: Commands, told: _Told, once: Once, provenance: Provenance
 ) -> Done[Any]:
-    given = told.record["course_access_role_data"]
-    username = await _known(commands, given["user"], once, provenance)
-    return await commands.learners.grant_role(
-        username, given["role"], **_where(given), provenance=provenance, idempotency=once()
-    )
+    wanted = await _role(commands, told, once, provenance)
+    return await commands.learners.grant_role(**wanted, provenance=provenance, idempotency=once())
 
 
 async def _role_removed(
     commands: Commands, told: _Told, once: Once, provenance: Provenance
 ) -> Done[Any]:
+    wanted = await _role(commands, told, once, provenance)
+    return await commands.learners.revoke_role(**wanted, provenance=provenance, idempotency=once())
+
+
+async def _role(
+    commands: Commands, told: _Told, once: Once, provenance: Provenance
+) -> dict[str, Any]:
+    """What is asked for a role: in a course, or in an organisation where no course is named.
+
+    Whose it is, is registered then.
+    """
     given = told.record["course_access_role_data"]
-    username = await _known(commands, given["user"], once, provenance)
-    return await commands.learners.revoke_role(
-        username, given["role"], **_where(given), provenance=provenance, idempotency=once()
-    )
+    course, org = given["course_key"] or None, given["org_key"] or None
+    if course is not None:
+        org = None
+    elif org is None:
+        raise RejectedError("invalid", "the role is of no course and no organisation")
+    username = _name(given["user"])
+    fields.role(given["role"], course, org)  # nobody is registered for what is refused
+    await _make_known(commands, given["user"], once, provenance)
+    return {"username": username, "role": given["role"], "course_id": course, "org": org}
 
 
-def _where(given: Mapping[str, Any]) -> dict[str, str]:
-    """In a course; in an organisation where no course is named."""
-    if given["course_key"]:
-        return {"course_id": given["course_key"]}
-    if given["org_key"]:
-        return {"org": given["org_key"]}
-    raise RejectedError("invalid", "the role is of no course and no organisation")
-
-
-async def _known(
-    commands: Commands, user: Mapping[str, Any], once: Once, provenance: Provenance
-) -> str:
-    """The name of a user, who is registered if nobody is called so yet."""
-    pii = user["pii"]
-    username = str(pii["username"])
+def _name(user: Mapping[str, Any]) -> str:
+    username = str(user["pii"]["username"])
     if not username:
         raise RejectedError("invalid", "the user has no name: the sender leaves out who it is")
+    return username
+
+
+async def _make_known(
+    commands: Commands, user: Mapping[str, Any], once: Once, provenance: Provenance
+) -> None:
+    """Register a user, if nobody is called so yet."""
+    pii = user["pii"]
+    username = _name(user)
     try:
         await commands.learners.find_user(username, user["id"])
     except UserNotFoundError:
@@ -226,7 +237,6 @@ async def _known(
             provenance=provenance,
             idempotency=once("user"),
         )
-    return username
 
 
 def _usable(rule: Callable[[str], str], text: str) -> str | None:

@@ -25,7 +25,7 @@ from consumers.openedx.sending import Sending
 from consumers.openedx.store import OpenEdxStore
 from consumers.openedx.translating import TYPES, Facts, signals_of
 from domain.events import Recorded
-from projections.log import LogReader
+from projections.log import Batch, LogReader
 from projections.read_model import Row
 
 logger = structlog.get_logger(__name__)
@@ -92,7 +92,7 @@ class OpenEdxRelay:
         self._pii = pii
         self._lifetime = lifetime
         self._retry = retry
-        self._batch = batch
+        self._batch = self._at_once = batch
         self._host = socket.gethostname()
         self.holder = new_holder()
 
@@ -159,9 +159,13 @@ class OpenEdxRelay:
         position = work.position
         look_at = time.monotonic() + TOPICS_EVERY
         while not stop.is_set():
-            found = self._reader.read(db, after=position, limit=self._batch, types=TYPES)
+            if self._at_once < self._batch:
+                # What comes next may cost the lease: it shall not cost what is done.
+                self._let_be_stored(work, stop)
+                work.save()
+            found, facts = self._read(db, position)
             if found.events:
-                self._send(db, work, found.events, topics, stop)
+                self._send(work, found.events, facts, topics, stop)
                 if stop.is_set():
                     return
             position = found.end
@@ -180,19 +184,38 @@ class OpenEdxRelay:
     ) -> bool:
         """Whether the topics are what they were: keys have other places in one that has grown."""
         # A broker that owes answers is waited for, and not asked whatever else.
+        self._let_be_stored(work, stop)
+        return stop.is_set() or self._find_topics(admin) == topics
+
+    def _let_be_stored(self, work: Sending, stop: threading.Event) -> None:
         while not work.has_stored_all and not stop.wait(SHORTEST_PAUSE):
             work.tick()
-        return stop.is_set() or self._find_topics(admin) == topics
+
+    def _read(self, db: Connection[Row], after: int) -> tuple[Batch, Facts]:
+        """What follows a position and what its signals need: no more than the lease outlasts.
+
+        Of two who need longer each would lose the lease to the other before it has sent
+        anything, for ever. A question that is not answered in time was too large as well.
+        """
+        began = time.monotonic()
+        try:
+            found = self._reader.read(db, after=after, limit=self._at_once, types=TYPES)
+            return found, self._gatherer.gather(db, found.events) if found.events else Facts()
+        finally:
+            taken = time.monotonic() - began
+            if taken > self._lifetime / 4:
+                self._at_once = max(self._at_once // 2, 1)
+            elif taken < self._lifetime / 16:
+                self._at_once = min(self._at_once * 2, self._batch)
 
     def _send(
         self,
-        db: Connection[Row],
         work: Sending,
         events: Sequence[Recorded],
+        facts: Facts,
         topics: Mapping[str, Topic],
         stop: threading.Event,
     ) -> None:
-        facts = self._gatherer.gather(db, events)
         for recorded in events:
             for topic, message in self._messages(recorded, facts):
                 work.send(topic, topics[topic].partitions, message, recorded)

@@ -12,8 +12,9 @@ from consumers.openedx.store import OpenEdxStore
 from domain.events import Recorded
 
 MOST_ON_THEIR_WAY: Final = 500
-"""Messages. However long answers are, together they are less than any client's buffer, so that
-sending never waits for long."""
+MOST_BYTES: Final = 16 * 1024 * 1024
+"""Messages, and bytes of them. With one more that is as large as may be, still less than any
+client's buffer: sending that waited for room there would outlast the lease."""
 
 WIND_UP: Final = 3.0
 
@@ -27,6 +28,8 @@ class Sending:
         self._save_within = save_within
         self._saved_at = time.monotonic()
         self._steps: deque[tuple[int, int]] = deque()  # messages sent, position reached
+        self._sizes: deque[int] = deque()  # of the messages on their way
+        self._bytes = 0
         self._stored = 0
         self.position = store.position
         """Everything up to here is stored."""
@@ -38,7 +41,11 @@ class Sending:
         No more than is stored already: what comes before a message that cannot be stored would
         be sent again with every new try, and so it becomes less with each of them.
         """
-        return self._producer.sent - self._stored >= min(MOST_ON_THEIR_WAY, max(1, self._stored))
+        on_their_way = self._producer.sent - self._stored
+        return (
+            on_their_way >= min(MOST_ON_THEIR_WAY, max(1, self._stored))
+            or self._bytes >= MOST_BYTES
+        )
 
     @property
     def has_stored_all(self) -> bool:
@@ -54,7 +61,7 @@ class Sending:
             StuckError: it is too large.
         """
         if not self._store.is_ours:
-            self._save(well=False)
+            self.save(well=False)
         try:
             self._producer.send(
                 Partition(topic, partition_of(message.key, partitions)),
@@ -65,6 +72,8 @@ class Sending:
             )
         except MessageTooLargeError as error:
             raise StuckError(recorded.position, error) from error
+        self._sizes.append(len(message.value))
+        self._bytes += len(message.value)
 
     def reached(self, position: int) -> None:
         """Everything up to here is sent."""
@@ -77,19 +86,27 @@ class Sending:
             DeliveryError: something was not stored.
             LeaseLostError: somebody else may write now.
         """
-        self._stored = self._producer.acknowledged()
+        stored = self._producer.acknowledged()
+        for _ in range(stored - self._stored):
+            self._bytes -= self._sizes.popleft()
+        self._stored = stored
         while self._steps and self._steps[0][0] <= self._stored:
             self.position = self._steps.popleft()[1]
         if time.monotonic() - self._saved_at >= self._save_within:
-            self._save(well=caught_up and self.has_stored_all)
+            self.save(well=caught_up and self.has_stored_all)
 
     def wind_up(self) -> None:
         """Wait a little for what was sent, and save how far it came."""
         with suppress(KafkaError):
             self._producer.flush(WIND_UP)
             self.tick()
-        self._save(well=False)
+        self.save(well=False)
 
-    def _save(self, *, well: bool) -> None:
+    def save(self, *, well: bool = False) -> None:
+        """Save how far it came, and keep the lease.
+
+        Raises:
+            LeaseLostError: somebody else may write now.
+        """
         self._store.save(self.position, well=well)
         self._saved_at = time.monotonic()

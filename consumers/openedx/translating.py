@@ -76,7 +76,7 @@ def signals_of(
         found = [*_summary(event, recorded, facts), _status(event, facts, pii=pii)]
     elif isinstance(event, SubmissionCreated):
         if event.item_type == OPEN_RESPONSE:
-            found = [_submission(event, recorded, facts, pii=pii)]
+            found = [_submission(event, facts, pii=pii)]
     elif isinstance(event, ScoreSet) and recorded.provenance.via == REPORTED:
         found = [_score(event, recorded)]
     return [signal for signal in found if signal.type in wanted]
@@ -135,7 +135,7 @@ def _status(event: GradesCalculated, facts: Facts, *, pii: bool) -> Signal:
     )
 
 
-def _submission(event: SubmissionCreated, recorded: Recorded, facts: Facts, *, pii: bool) -> Signal:
+def _submission(event: SubmissionCreated, facts: Facts, *, pii: bool) -> Signal:
     text = facts.answers.get(event.submission_uuid) if pii else None
     return Signal(
         ORA_SUBMISSION,
@@ -145,7 +145,7 @@ def _submission(event: SubmissionCreated, recorded: Recorded, facts: Facts, *, p
                 "anonymous_user_id": event.student_id,
                 "location": event.item_id,
                 "attempt_number": event.attempt_number,
-                "created_at": _time(recorded.recorded_at),
+                "created_at": _time(event.timestamp),
                 "submitted_at": _time(event.submitted_at),
                 "answer": answer_of(text),
             }

@@ -238,19 +238,24 @@ def test_what_cannot_be_carried_out_is_parked_and_other_types_are_passed_over(
     lms.send((ENROLLED, enrollment(9, "eve")), content__type=b"application/json")
     lms.send((ENROLLED, enrollment(9, "eve")), ce_type=ROLE_ADDED.encode())
     lms.send((ENROLLED, enrollment(9, "eve")), ce_type=b"org.openedx.learning.other.v1")
+    lms.send((ENROLLED, enrollment(9, "eve", course={"course_key": "library-v1:Uni+Books"})))
+    lms.send((ENROLLED, enrollment(9, "eve\0")))
     lms.send((ENROLLED, enrollment(7, "ada")))
     with reading(settings):
-        done(dsn, 6)
-    parked = rows(dsn, "SELECT reason, detail FROM gradelog.inbound_parked ORDER BY id")
+        done(dsn, 8)
+    parked = rows(dsn, "SELECT reason, detail FROM gradelog.inbound_parked ORDER BY message_offset")
     assert [reason for reason, _ in parked] == [
         "InvalidLearnerError",
         "invalid",
         "undecodable",
         "undecodable",
+        "InvalidLearnerError",
+        "InvalidLearnerError",
     ]
     assert "leaves out who it is" in parked[1][1]
     assert "does not fit" in parked[3][1]
-    assert types(dsn)[-1] == "learners.LearnerEnrolled"
+    # Nobody was registered for the sake of a message that is parked.
+    assert types(dsn) == ["learners.UserRegistered", "learners.LearnerEnrolled"]
 
 
 def test_only_what_a_topic_is_for_is_read_from_it(dsn: str, settings: Settings, lms: Lms) -> None:

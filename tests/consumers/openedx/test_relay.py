@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,12 @@ from consumers.openedx import relay as openedx_relay
 from consumers.openedx.encoding import id_of, partition_of
 from consumers.openedx.relay import OpenEdxRelay
 from consumers.openedx.signals import GRADE_SUMMARY, ORA_SUBMISSION, PASSING_STATUS
-from domain.events import Provenance
+from consumers.openedx.translating import Facts
+from domain.events import Provenance, Recorded
 from infra.openedx import make_openedx_relay, make_registry
 from infra.settings import Settings
 from infra.vault import Vault
+from projections.read_model import Row
 from tests import facts, looking
 from tests.consumers.openedx.conftest import WRITTEN
 from tests.consumers.openedx.registry_server import SchemaRegistry
@@ -52,9 +54,28 @@ def settings(
     )
 
 
+class Overtaken:
+    """Finds facts for two events at once. For more it takes until somebody else has the lease."""
+
+    def __init__(self, relay: OpenEdxRelay, dsn: str) -> None:
+        self._gather = relay._gatherer.gather
+        self._holder = relay.holder
+        self._dsn = dsn
+        self.most = 0
+
+    def gather(self, db: psycopg.Connection[Row], events: Sequence[Recorded]) -> Facts:
+        self.most = max(self.most, len(events))
+        if len(events) > 2:
+            eventually(lambda: holder(self._dsn) != self._holder)
+        return self._gather(db, events)
+
+
 @contextmanager
 def writing(
-    settings: Settings, lifetime: float | None = None, **more: Any
+    settings: Settings,
+    lifetime: float | None = None,
+    change: Callable[[OpenEdxRelay], None] = lambda _: None,
+    **more: Any,
 ) -> Iterator[OpenEdxRelay]:
     """What writes to the event bus, at work."""
     changed = settings.model_copy(update=more)
@@ -67,6 +88,7 @@ def writing(
         assert relay is not None
         relay._lifetime = lifetime or relay._lifetime
         relay._retry = 0.5
+        change(relay)
         stop = threading.Event()
         thread = threading.Thread(target=relay.run, args=(stop,), daemon=True)
         thread.start()
@@ -377,6 +399,29 @@ def test_who_was_held_up_while_nobody_took_over_goes_on(
         assert epoch(dsn) == began
     found = read_topic(consumer, f"{topic_prefix}.bus-{WRITTEN}")
     assert [header(message, "ce_type") for message in found] == [PASSING_STATUS]
+
+
+def test_two_whose_facts_take_longer_than_the_lease_do_not_take_it_from_each_other_for_ever(
+    dsn: str, settings: Settings, topic_prefix: str, consumer: Consumer
+) -> None:
+    gatherers: list[Overtaken] = []
+
+    def slow_down(relay: OpenEdxRelay) -> None:
+        gatherers.append(Overtaken(relay, dsn))
+        relay._gatherer = gatherers[-1]
+        relay._batch = relay._at_once = 4
+
+    with ExitStack() as working:
+        for _ in range(2):
+            working.enter_context(writing(settings, lifetime=2.0, change=slow_down))
+        eventually(lambda: position(dsn) is not None)
+        with psycopg.connect(dsn) as db:
+            last = facts.store(db, [facts.grades_calculated(n) for n in range(1, 5)])
+        eventually(lambda: position(dsn) == last)
+    assert [one.most for one in gatherers] == [4, 4]
+    found = read_topic(consumer, f"{topic_prefix}.bus-{WRITTEN}")
+    told = {header(m, "ce_id") for m in found if header(m, "ce_type") == PASSING_STATUS}
+    assert len(told) == 4
 
 
 def test_a_topic_that_grows_while_it_is_written_has_keys_where_open_edx_puts_them(

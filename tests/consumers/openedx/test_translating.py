@@ -34,6 +34,7 @@ from tests.consumers.openedx.registry_server import SchemaRegistry
 COURSE = "course-v1:Uni+Physics+2026"
 AT = datetime(2026, 3, 1, 12, 30, 0, 250000, tzinfo=UTC)
 PASSED_AT = datetime(2026, 2, 1, tzinfo=UTC)
+DECIDED_AT = datetime(2026, 3, 1, 12, 30, 0, 240000, tzinfo=UTC)
 STREAM = learner_grades_stream(7, COURSE)
 SUBMISSION = UUID("6b1e1f3a-0f2d-4d53-9a52-1c3a6f1f2b11")
 LEARNER = Person("ada", "ada@example.org", "Ada L.", is_active=True)
@@ -69,7 +70,7 @@ def item(**more: Any) -> dict[str, Any]:
     return {
         "originator_id": UUID(int=1),
         "originator_version": 2,
-        "timestamp": AT,
+        "timestamp": DECIDED_AT,
         "student_item_id": 3,
         "student_id": "anonymous-7",
         "course_id": COURSE,
@@ -186,7 +187,7 @@ def test_an_open_response_is_a_submission_with_its_answer() -> None:
                 "anonymous_user_id": "anonymous-7",
                 "location": "block-v1:Uni+Physics+2026+type@openassessment+block@essay",
                 "attempt_number": 2,
-                "created_at": AT.isoformat(),
+                "created_at": DECIDED_AT.isoformat(),
                 "submitted_at": PASSED_AT.isoformat(),
                 "answer": {
                     "parts": [{"text": "One"}, {"text": "Two"}],
