@@ -41,14 +41,18 @@ ON CONFLICT (schema, topic, partition) DO UPDATE SET error = excluded.error
 WHERE p.error IS DISTINCT FROM excluded.error
 """
 # Every partition has to have been read, and to have been read to its end once: of those that
-# nobody has looked at there are no rows. A position never goes back.
+# nobody has looked at there are no rows. Those beyond the number are of a topic that had more for
+# a while, and nobody reads them any more; people are in one, which the number always covers. A
+# position never goes back.
 _TELL: Final = f"""
 WITH reached AS (
     SELECT count(*) AS partitions, min(o.position) AS lowest, max(o.position) AS highest
-    FROM {SCHEMA}.{TABLE} o WHERE o.subscription = %b
+    FROM {SCHEMA}.{TABLE} o, gradelog.kafka_feed f
+    WHERE o.subscription = %b AND o.partition < f.partitions
 ), seen AS (
     SELECT count(*) FILTER (WHERE p.caught_up) AS caught_up, min(p.error) AS error
-    FROM gradelog.kafka_feed_partitions p WHERE p.schema = %b
+    FROM gradelog.kafka_feed_partitions p, gradelog.kafka_feed f
+    WHERE p.schema = %b AND p.partition < f.partitions
 ), told AS (
     UPDATE gradelog.kafka_feed f SET head = r.highest FROM reached r WHERE f.head < r.highest
 ), standing AS (
@@ -149,7 +153,9 @@ def check_partitions(db: Connection[Row], count: int) -> None:
     if known != count:
         raise FeedError(
             f"the topic of courses has {count} partitions, and this database was fed from"
-            f" {known}: its courses stand in others now; name an empty one with DATABASE_URL"
+            f" {known}: its courses may stand in others now; delete the topic, so that the relay"
+            f" makes it anew with GRADELOG_KAFKA_PARTITIONS={known}, and start again, or name an"
+            " empty database with DATABASE_URL"
         )
 
 

@@ -280,12 +280,15 @@ class ConfluentConsumer:
         deadline = time.monotonic() + self._settings.timeout
         for partition in partitions:
             left = max(0.001, deadline - time.monotonic())
-            with _translated():
+            place = f"{partition.topic}[{partition.number}]"
+            try:
                 found = self._consumer.get_watermark_offsets(
                     TopicPartition(*partition), timeout=left
                 )
+            except KafkaException as error:
+                raise KafkaError(f"{place}: {readable(error)}") from error
             if found is None:
-                raise KafkaError(f"{partition}: not answered in {self._settings.timeout} seconds")
+                raise KafkaError(f"{place}: not answered in {self._settings.timeout} seconds")
             yield partition, found
 
     def _messages(self, found: Sequence[Any]) -> list[Message]:

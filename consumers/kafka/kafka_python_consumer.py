@@ -309,6 +309,9 @@ class KafkaPythonConsumer:
                 [TopicPartition(*partition) for partition in partitions],
                 timeout_ms=int(timeout * 1000),
             )
+        except KeyError as error:
+            # The library asks the leaders that it knows of, and misses what nobody was asked for.
+            raise KafkaError(f"nobody is known to lead {_name(error.args[0])}") from error
         except Exception as error:
             raise KafkaError(readable(error)) from error
         return {Partition(*partition): offset for partition, offset in found.items()}
@@ -368,6 +371,10 @@ def _config(
 
 def _messages(partition: Partition, records: Sequence[Any]) -> Iterable[Message]:
     return records if type(records[0]) is Message else of_records(partition, records)
+
+
+def _name(partition: TopicPartition) -> str:
+    return f"{partition.topic}[{partition.partition}]"
 
 
 def _seek(consumer: KafkaConsumer, partition: Partition, offset: int | None) -> None:

@@ -12,6 +12,9 @@ from kafka import KafkaConsumer
 _MUCH: Final = 1024 * 1024
 """Bytes that are read of a connection at once."""
 
+_ENOUGH: Final = 16 * 1024 * 1024
+"""Bytes of one connection after which the others get their turn."""
+
 
 def repair(consumer: KafkaConsumer) -> None:
     """Put a consumer right before it polls."""
@@ -55,7 +58,7 @@ def let_go_of_what_failed(consumer: KafkaConsumer) -> None:
 
 
 def read_all(transport: Any) -> None:
-    """Let the library read what a connection has, at once and to its end.
+    """Let the library read what a connection has, at once and to its end, or to what is enough.
 
     It reads 4 KB at a time and lets go of the interpreter for each, which another thread that
     is busy gives back 5 ms later. And it drops what came before the end of a connection, if
@@ -67,10 +70,14 @@ def read_all(transport: Any) -> None:
         return
 
     def received() -> tuple[bytes, Any]:
-        parts = []
+        parts, size = [], 0
+        sock = transport._sock  # noqa: SLF001
+        # What TLS has unpacked and not handed over nobody would be woken for.
+        unpacked = getattr(sock, "pending", int)
         with suppress(Exception):  # what it means the library says, when it is all there is
-            while part := transport._sock.recv(_MUCH):  # noqa: SLF001
+            while (size < _ENOUGH or unpacked()) and (part := sock.recv(_MUCH)):
                 parts.append(part)
+                size += len(part)
         if parts:
             return b"".join(parts), None  # an end is still there at the next look
         data, problem = receive()

@@ -38,7 +38,7 @@ def consume(
     from infra.feed import make_feeding
     from infra.logging import configure
     from infra.migrate import migrate
-    from infra.settings import master_key, read_settings
+    from infra.settings import keys_of, master_key, read_settings
 
     stop = threading.Event()
     on_signals(stop.set)
@@ -55,6 +55,12 @@ def consume(
         raise CommandError(
             "DATABASE_URL: must name the database that is to be fed, which is another one than"
             " that of the log",
+            code=USAGE,
+        )
+    if settings.keys_url is not None and keys_of(settings, settings.database_url) is None:
+        raise CommandError(
+            "GRADELOG_KEYS_URL: names the database that is to be fed, which holds no keys; name"
+            " the one with the log",
             code=USAGE,
         )
     master_key(settings)

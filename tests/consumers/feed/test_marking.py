@@ -135,6 +135,8 @@ def test_consume_says_what_it_lacks(dsn: str, tmp_path: Path) -> None:
     assert (done.code, "there is no read model grades" in done.err) == (2, True)
     done = cli.but(DATABASE_URL=None).run("consume", "--read-models", "all")
     assert (done.code, "DATABASE_URL" in done.err) == (2, True)
+    done = cli.but(GRADELOG_KEYS_URL=dsn).run("consume", "--read-models", "all")
+    assert (done.code, "GRADELOG_KEYS_URL: names the database" in done.err) == (2, True)
     with connect(dsn) as db:
         facts.store(db, [facts.course_registered()])
     done = cli.run("consume", "--read-models", "all")
@@ -176,6 +178,18 @@ def test_a_partition_that_stands_still_is_told_until_it_moves(copy: str) -> None
         assert told(db) == (5, "failed", "broken")
         feed_database.tell_errors(db, Submissions.schema(), {PARTS[0]: None})
         assert told(db) == (5, "serving", None)
+
+
+def test_partitions_that_the_topic_had_for_a_while_hold_nothing_up(copy: str) -> None:
+    added = Partition("courses", 2)
+    with connect(copy) as db:
+        reach(db, dict.fromkeys(PARTS, 5))
+        feed_database.caught_up(db, Submissions.schema(), PARTS)
+        assert told(db) == (5, "serving", None)
+        OFFSETS.load(db, [added])
+        feed_database.tell_errors(db, Submissions.schema(), {added: "broken"})
+        reach(db, dict.fromkeys(PARTS, 9))
+        assert told(db) == (9, "serving", None)
 
 
 def test_how_far_grades_are_never_goes_back(copy: str) -> None:

@@ -127,6 +127,14 @@ def test_offsets_of_a_topic_that_is_not_there(consumer: Consumer, topic: str) ->
         consumer.end_offsets([Partition(topic, 4)])
 
 
+def test_offsets_of_a_partition_that_has_no_leader_yet_say_which_it_is(
+    consumer: Consumer, topic: str
+) -> None:
+    with pytest.raises(KafkaError) as failed:
+        consumer.end_offsets([Partition(topic, 0), Partition(topic, 4)])
+    assert f"{topic}[4]" in str(failed.value)
+
+
 def test_a_topic_that_is_deleted_is_told(
     admin: Admin, producer: Producer, consumer: Consumer, topic: str, library: str
 ) -> None:

@@ -125,3 +125,33 @@ def test_a_connection_is_read_at_once_and_before_its_end_is_told() -> None:
         data, problem = transport._sock_recv()
         assert not data
         assert "disconnected" in str(problem)
+
+
+class Endless(socket.socket):
+    """A socket that has as much as anybody wants, of which TLS unpacks some too early."""
+
+    reads = 0
+    unpacks = 0
+
+    def recv(self, size: int, *_: int) -> bytes:
+        self.reads += 1
+        if self.reads > 100:
+            raise BlockingIOError
+        return bytes(size)
+
+    def pending(self) -> int:
+        return int(self.reads < self.unpacks)
+
+
+@pytest.mark.parametrize(("unpacks", "reads"), [(0, 16), (20, 20)])
+def test_a_connection_that_always_has_more_does_not_keep_the_others_waiting(
+    unpacks: int, reads: int
+) -> None:
+    with Endless() as endless:
+        endless.unpacks = unpacks
+        transport = KafkaTCPTransport(None, endless)
+        read_all(transport)
+        data, problem = transport._sock_recv()
+    assert problem is None
+    assert len(data) == reads * 1024 * 1024
+    assert endless.reads == reads
