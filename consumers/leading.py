@@ -14,8 +14,9 @@ import structlog
 from psycopg import Connection
 from structlog.stdlib import BoundLogger
 
-from consumers.leased import LONGEST_ERROR, LeasedPosition, LeaseLostError
+from consumers.leased import LeasedPosition, LeaseLostError
 from projections.read_model import Row
+from projections.telling import in_one_line
 
 logger = structlog.get_logger(__name__)
 
@@ -69,11 +70,11 @@ def take_turns(
                 _stand_by(make_store(db), work, stop, log)
             continue
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            log.warning("lost the database", error=in_one_line(error))
+            log.warning("lost the database", error=_told(error))
         except passing as error:
-            log.warning("cannot go on", error=in_one_line(error))
+            log.warning("cannot go on", error=_told(error))
         except StandstillError as error:
-            log.error("stands still", error=in_one_line(error))  # noqa: TRY400 - no defect
+            log.error("stands still", error=_told(error))  # noqa: TRY400 - no defect
         except Exception:
             log.exception("stumbled")
         if time.monotonic() - began > 2 * longest_pause:
@@ -95,15 +96,10 @@ def _stand_by(
             log.warning("begins anew", reason=str(error))
         except Exception as error:
             with suppress(psycopg.Error):
-                store.note(in_one_line(error))
+                store.note(_told(error))
             raise
 
 
-def in_one_line(error: Exception) -> str:
-    """What is wrong. The details of a server error may hold values of a row."""
-    text = str(error)
-    if isinstance(error, psycopg.Error) and error.diag.message_primary:
-        text = error.diag.message_primary
-    if not isinstance(error, StandstillError):
-        text = f"{type(error).__name__}: {text}"
-    return " ".join(text.split())[:LONGEST_ERROR]
+def _told(error: Exception) -> str:
+    """What is wrong; what says what to do says all."""
+    return in_one_line(error, named=not isinstance(error, StandstillError))

@@ -20,8 +20,7 @@ from psycopg import Connection
 
 from projections.bulk import fetch
 from projections.read_model import Row
-
-LONGEST_ERROR: Final = 1000
+from projections.telling import LONGEST_ERROR
 
 _FREE: Final = """
 (expires_at <= clock_timestamp()

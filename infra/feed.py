@@ -1,6 +1,5 @@
 """Read models fed from Kafka, in a process: made from the settings, and what opens names."""
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
@@ -15,6 +14,7 @@ from infra.log.personal import is_personal, with_personal
 from infra.log.reader import connect
 from infra.postgres import Row
 from infra.settings import Settings, keys_of, master_key
+from infra.threads import in_thread
 from infra.vault import Vault
 from projections.read_model import ReadModel
 
@@ -84,11 +84,5 @@ def feeding(settings: Settings, dsn: str, models: Sequence[type[ReadModel]]) -> 
     """Feed these read models in threads, until the end."""
     made = make_feeding(settings, dsn, models)
     made.prepare()
-    stop = threading.Event()
-    thread = threading.Thread(target=made.run, args=(stop,), name="gradelog feed", daemon=True)
-    thread.start()
-    try:
+    with in_thread(made.run, "gradelog feed"):
         yield made
-    finally:
-        stop.set()
-        thread.join(30)

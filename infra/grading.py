@@ -1,7 +1,6 @@
 """The calculation of grades in a process: a thread that does it, and how far it is."""
 
 import asyncio
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -17,6 +16,7 @@ from infra.engine import Engine
 from infra.log.postgres_log import PostgresLog
 from infra.log.reader import connect
 from infra.postgres import Row, Session, fetch_all
+from infra.threads import in_thread
 from projections.grading import CHUNK, Append, Grader
 
 AT_A_TIME: Final = 1000
@@ -112,13 +112,9 @@ def grading(
     grader = Grader(
         lambda: connect(dsn, name="gradelog grader"), Appending(engine, log), now, chunk=chunk
     )
-    stop = threading.Event()
-    thread = threading.Thread(target=grader.run, args=(stop,), name="gradelog grader", daemon=True)
-    thread.start()
     try:
-        yield grader
+        with in_thread(grader.run, "gradelog grader"):
+            yield grader
     finally:
-        stop.set()
-        thread.join(30)
         engine.run(log.close)
         engine.close()

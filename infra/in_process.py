@@ -27,6 +27,7 @@ from infra.log.reader import PostgresLogReader, connect
 from infra.logging import hand_over
 from infra.reads import LONGEST_WAIT, SyncReads
 from infra.settings import Settings, master_key
+from infra.threads import in_thread
 from infra.vault import Vault
 from projections.read_model import Query, StreamQuery
 from projections.registry import READ_MODELS
@@ -153,14 +154,5 @@ def projecting(dsn: str, vault: Vault | None = None) -> Iterator[Runner]:
     """
     reader = PostgresLogReader(vault or Vault(dsn))
     runner = Runner(lambda: connect(dsn), reader, READ_MODELS)
-    stop = threading.Event()
-    thread = threading.Thread(
-        target=runner.run, args=(stop,), name="gradelog projector", daemon=True
-    )
-    thread.start()
-    try:
-        with grading(dsn):
-            yield runner
-    finally:
-        stop.set()
-        thread.join(10)
+    with in_thread(runner.run, "gradelog projector"), grading(dsn):
+        yield runner

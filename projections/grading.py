@@ -39,6 +39,7 @@ from projections.gradebook import Gradebook, inputs, marks
 from projections.gradebook.inputs import GradedCourse, Key, LearnerInput, Mark
 from projections.positions import SERVING
 from projections.read_model import Row
+from projections.telling import in_one_line
 
 logger = structlog.get_logger(__name__)
 
@@ -56,7 +57,6 @@ AT_A_TIME: Final = 1000
 RETRY_AFTER: Final = 60.0
 """Seconds after which a course that could not be graded is tried again."""
 
-LONGEST_ERROR: Final = 1000
 FREEZE_AFTER: Final = timedelta(days=30)
 SHORTEST_PAUSE: Final = 0.002
 LONGEST_PAUSE: Final = 0.05
@@ -240,7 +240,7 @@ class Grader:
             except SchemaReplacedError:
                 logger.info("the gradebook was built anew")
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-                logger.warning("grader lost the database", error=str(error).strip()[:1000])
+                logger.warning("grader lost the database", error=in_one_line(error))
                 if time.monotonic() - began > LONGEST_RECONNECT:
                     pause = FIRST_RECONNECT
                 stop.wait(pause)
@@ -448,8 +448,7 @@ class Grader:
         for course_id, (position, error) in failed.items():
             self.figures.failures += 1
             logger.error("course cannot be graded", course_id=course_id, exc_info=error)
-            text = f"{type(error).__name__}: {error}"[:LONGEST_ERROR]
-            execute(db, _FAIL, course_id, position, text, RETRY_AFTER)
+            execute(db, _FAIL, course_id, position, in_one_line(error), RETRY_AFTER)
         return bool(failed)
 
     def _regrade(

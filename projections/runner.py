@@ -23,6 +23,7 @@ from projections.log import Batch, LogReader
 from projections.positions import BUILDING, MovedError
 from projections.read_ahead import ReadAhead
 from projections.read_model import ReadModel, Row
+from projections.telling import in_one_line
 
 logger = structlog.get_logger(__name__)
 
@@ -36,7 +37,6 @@ TAKE_OVER_EVERY: Final = 1.0
 
 FIRST_RECONNECT: Final = 0.1
 LONGEST_RECONNECT: Final = 2.0
-LONGEST_ERROR: Final = 1000
 
 LOCK: Final = "runs"
 
@@ -115,7 +115,7 @@ class Runner:
                     self._follow(db, stop)
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
                 self.figures.reconnects += 1
-                logger.warning("projector lost the database", error=_message(error))
+                logger.warning("projector lost the database", error=in_one_line(error))
                 if time.monotonic() - began > LONGEST_RECONNECT:
                     pause = FIRST_RECONNECT
                 stop.wait(pause)
@@ -221,7 +221,9 @@ class Runner:
             except Exception as error:
                 if limit == 1:
                     raise
-                logger.warning("batch cannot be read", after=after, limit=limit, error=str(error))
+                logger.warning(
+                    "batch cannot be read", after=after, limit=limit, error=in_one_line(error)
+                )
                 limit //= 2
 
     def _read_once(
@@ -283,7 +285,7 @@ class Runner:
         self, db: Connection[Row], follower: _Follower, position: int, error: Exception
     ) -> None:
         follower.failed = True
-        message = _message(error)
+        message = in_one_line(error)
         logger.error(
             "read model failed and stands still",
             schema=follower.schema,
@@ -299,12 +301,3 @@ def _is_of_the_batch(error: Exception) -> bool:
     if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
         return (error.sqlstate or "").startswith(_PROGRAM_LIMIT)
     return True
-
-
-def _message(error: Exception) -> str:
-    """The error in one line. The details of a server error may hold values of a row."""
-    if isinstance(error, psycopg.Error) and error.diag.message_primary:
-        text = error.diag.message_primary
-    else:
-        text = str(error).strip()
-    return f"{type(error).__name__}: {text}"[:LONGEST_ERROR]

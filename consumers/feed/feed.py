@@ -16,7 +16,6 @@ import structlog
 from psycopg import Connection
 
 from consumers.feed import database as feed_database
-from consumers.following.faults import message_of
 from consumers.following.followed import PartitionState
 from consumers.following.following import BATCH, Following
 from consumers.following.offsets import Offsets
@@ -27,6 +26,7 @@ from domain.errors import UnavailableError
 from domain.events import Recorded
 from projections.bulk import fetch
 from projections.read_model import ReadModel, Row
+from projections.telling import in_one_line
 
 logger = structlog.get_logger(__name__)
 
@@ -139,7 +139,7 @@ class Feed:
                 else f"the learners' keys cannot be read ({type(error).__name__})"
             )
             self._keys_away_until = time.monotonic() + KEYS_AWAY
-            raise DatabaseGoneError(f"the learners' keys: {message_of(error)}") from error
+            raise DatabaseGoneError(f"the learners' keys: {in_one_line(error)}") from error
         if opened is not events:
             self._keys_away_until = 0.0
         return opened

@@ -18,6 +18,7 @@ from consumers.feed.topics import PartitionCount
 from consumers.following.following import BATCH
 from consumers.kafka.client import Client
 from projections.read_model import ReadModel, Row
+from projections.telling import in_one_line
 
 logger = structlog.get_logger(__name__)
 
@@ -131,7 +132,7 @@ class Feeding:
                     self._tell(db, stop)
                     pause = FIRST_RECONNECT
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-                logger.warning("the database is lost", error=str(error).strip()[:1000])
+                logger.warning("the database is lost", error=in_one_line(error))
             except FeedError as error:
                 self._failure = error
             except Exception:

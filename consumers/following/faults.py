@@ -4,23 +4,21 @@ import time
 import traceback
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-import psycopg
 import structlog
 
 from consumers.following.chain import GapError
 from consumers.kafka.client import Partition
 from consumers.messages import BadMessageError
 from domain.events import UnknownEventTypeError
+from projections.telling import in_one_line
 
 logger = structlog.get_logger(__name__)
 
 FIRST_RETRY: Final = 5.0
 LONGEST_RETRY: Final = 60.0
 """Seconds until a partition that was stopped is tried again."""
-
-LONGEST_ERROR: Final = 1000
 
 _EXPECTED: Final = (BadMessageError, UnknownEventTypeError, GapError)
 """Errors that say everything; where in the code they arose is of no interest."""
@@ -53,7 +51,7 @@ class Faults:
         """Let a partition stand still for a while."""
         before = self._faults.get(partition)
         pause = self._retry_after if before is None else min(before.pause * 2, LONGEST_RETRY)
-        text = message_of(error)
+        text = in_one_line(error)
         self._faults[partition] = _Fault(text, pause, time.monotonic() + pause)
         logger.error(
             "partition stands still",
@@ -97,12 +95,4 @@ class Faults:
 def _traceback(error: Exception) -> str:
     """Where it arose. No values of variables, which may be of people; no errors before it."""
     found = traceback.format_exception(type(error), error, error.__traceback__, chain=False)
-    return "".join(found[:-1]) + message_of(error)
-
-
-def message_of(error: Exception) -> str:
-    """An error in one line. The details of a server error may hold values of a row."""
-    text: Any = None
-    if isinstance(error, psycopg.Error):
-        text = error.diag.message_primary
-    return f"{type(error).__name__}: {text or str(error).strip()}"[:LONGEST_ERROR]
+    return "".join(found[:-1]) + in_one_line(error)

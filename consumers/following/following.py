@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Final
 from uuid import UUID
 
@@ -20,7 +20,7 @@ import structlog
 from psycopg import Connection
 
 from consumers.following.chain import Chain
-from consumers.following.faults import FIRST_RETRY, message_of
+from consumers.following.faults import FIRST_RETRY
 from consumers.following.followed import Followed, PartitionState
 from consumers.following.offsets import Offsets
 from consumers.following.reader_database import (
@@ -44,6 +44,7 @@ from consumers.kafka.client import (
 from domain.events import Event, Recorded
 from projections.bulk import collector_paused
 from projections.read_model import Row
+from projections.telling import in_one_line
 
 logger = structlog.get_logger(__name__)
 
@@ -172,7 +173,7 @@ class Following(StepWriting):
         """Follow until ``stop`` is set, whatever happens to Kafka or the database."""
         self._stopping = stop
         pause = FIRST_PAUSE
-        with self._watch:
+        with self._watch, closing(self._database):  # who cannot join may have it, too
             while not stop.is_set():
                 began = time.monotonic()
                 try:
@@ -183,7 +184,7 @@ class Following(StepWriting):
                     # A defect, or an operator's mistake. What it is about may come right
                     # again; a reader that has gone never does.
                     logger.exception("following stumbled")
-                    self._trouble = message_of(error)
+                    self._trouble = in_one_line(error)
                 if time.monotonic() - began > LONGEST_PAUSE:
                     pause = FIRST_PAUSE
                 stop.wait(pause)
@@ -490,8 +491,8 @@ class Following(StepWriting):
             self._to_tell.clear()
 
     def _tell(self, what: str, error: Exception) -> None:
-        self._trouble = f"{what}: {message_of(error)}"
-        logger.warning(what, group=self.group, error=message_of(error))
+        self._trouble = f"{what}: {in_one_line(error)}"
+        logger.warning(what, group=self.group, error=in_one_line(error))
 
 
 def _is_anew(followed: UUID | None, found: UUID | None) -> bool:

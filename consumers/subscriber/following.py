@@ -12,7 +12,6 @@ from typing import Any, Final
 import psycopg
 from psycopg import Connection
 
-from consumers.following.faults import message_of
 from consumers.following.offsets import OffsetsHeldError
 from consumers.following.steps import Entry, Step
 from consumers.kafka.client import (
@@ -25,6 +24,7 @@ from consumers.subscriber.joining import SubscribedFollowing
 from consumers.subscriber.tables import FEW_LOSSES, Tables, Tries
 from domain.events import Recorded, UnknownEventTypeError
 from projections.read_model import Row
+from projections.telling import in_one_line
 
 Handle = Callable[[Connection[Row], Sequence[Recorded]], None]
 
@@ -122,7 +122,7 @@ class ParkingFollowing(SubscribedFollowing):
         if self._not_counted is None:
             return
         step, error = self._not_counted
-        losses = self._tables.take_back(self._connected(), step, message_of(error))
+        losses = self._tables.take_back(self._connected(), step, in_one_line(error))
         self._not_counted = None
         if len(step.entries) == 1 and losses >= FEW_LOSSES:
             self._stop(step.entries[0].partition, error)  # for the others to go on
@@ -176,7 +176,7 @@ class ParkingFollowing(SubscribedFollowing):
         if type(error) is UnknownEventTypeError and self._wanted is not None:
             return True  # newer than this code, and not what was asked for
         place = place_in_log(message)
-        self._park(db, message, place and place[1], message_of(error), 1)
+        self._park(db, message, place and place[1], in_one_line(error), 1)
         return True
 
     def _park_poison(
@@ -189,7 +189,7 @@ class ParkingFollowing(SubscribedFollowing):
             return False
         else:
             tried = min(tried, self._attempts)
-        self._park(db, message, recorded.position, message_of(error), tried)
+        self._park(db, message, recorded.position, in_one_line(error), tried)
         return True
 
     def _park(

@@ -13,7 +13,6 @@ import psycopg
 import structlog
 from psycopg import Connection
 
-from consumers.following.faults import message_of
 from consumers.following.following import Following
 from consumers.following.steps import Step
 from consumers.following.watch import Watch
@@ -23,6 +22,7 @@ from consumers.subscriber.tables import Tables
 from consumers.subscriber.topics import PartitionsChangedError, SubscribedTopics, ask, partitions_of
 from domain.events import Recorded
 from projections.read_model import Row
+from projections.telling import in_one_line
 
 logger = structlog.get_logger(__name__)
 
@@ -98,9 +98,9 @@ class SubscribedFollowing(Following):
             self._find_topics(db)
         except PartitionsChangedError as error:
             before = self._trouble
-            self._trouble = f"nothing can be read: {message_of(error)}"
+            self._trouble = f"nothing can be read: {in_one_line(error)}"
             if before != self._trouble:
-                logger.warning("nothing can be read", error=message_of(error))
+                logger.warning("nothing can be read", error=in_one_line(error))
             stop.wait(STAND_STILL)
             return
         except psycopg.Error as error:

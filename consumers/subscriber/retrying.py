@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import structlog
 from psycopg import Connection
 
-from consumers.following.faults import message_of
 from consumers.following.reader_database import ReaderDatabase
 from consumers.following.step_writing import NotWrittenError, check_transaction
 from consumers.messages import Positioned, parse
@@ -15,6 +14,7 @@ from consumers.subscriber.following import Handle
 from consumers.subscriber.parked import ParkedMessages, ParkedPlace
 from domain.events import Event
 from projections.read_model import Row
+from projections.telling import in_one_line
 
 logger = structlog.get_logger(__name__)
 
@@ -63,8 +63,8 @@ class Retrying:
         except Exception as error:
             if database.is_lost_by(error):
                 raise
-            logger.warning("parked message fails again", id=id_, error=message_of(error))
-            self.parked.failed(self.db, id_, message_of(error))
+            logger.warning("parked message fails again", id=id_, error=in_one_line(error))
+            self.parked.failed(self.db, id_, in_one_line(error))
             return False
 
     def _handled(self, id_: int) -> bool:

@@ -1,5 +1,6 @@
 """A subscription: its handlers, where it stands, and what it does in ``run``."""
 
+import _thread
 import signal
 import threading
 from collections.abc import Collection, Iterator, Mapping
@@ -240,8 +241,13 @@ def _until_signalled() -> Iterator[threading.Event]:
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
+
+    def handle(_number: int, _frame: object) -> None:
+        # Whom it interrupts may be waiting for the event, and hold the lock that setting it takes.
+        _thread.start_new_thread(stop.set, ())
+
     signals = (signal.SIGTERM, signal.SIGINT)
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in signals}
+    before = {number: signal.signal(number, handle) for number in signals}
     try:
         yield stop
     finally:

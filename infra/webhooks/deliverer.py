@@ -10,8 +10,8 @@ hold up nobody else.
 """
 
 import asyncio
-import contextlib
 import random
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -114,8 +114,11 @@ class Deliverer:
         self._tasks: dict[asyncio.Task[None], bool] = {}
         self._stopping = False
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Deliver until told to stop, whatever happens to PostgreSQL and to targets."""
+    async def run(self, stop: threading.Event) -> None:
+        """Deliver until told to stop, whatever happens to PostgreSQL and to targets.
+
+        ``stop`` is set by whoever likes, in any thread, and looked at between rounds.
+        """
         pause = SHORTEST_PAUSE
         try:
             while not stop.is_set():
@@ -128,8 +131,7 @@ class Deliverer:
                     logger.exception("webhooks cannot go on")
                     busy = False
                 pause = SHORTEST_PAUSE if busy else min(pause * 2, LONGEST_PAUSE)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), pause)
+                await asyncio.sleep(pause)
         finally:
             self._stopping = True
             await self._end()

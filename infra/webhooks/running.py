@@ -5,16 +5,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Final
 
 from infra.settings import Settings, master_key
-from infra.webhooks.deliverer import GRACE, Deliverer
+from infra.threads import in_thread
+from infra.webhooks.deliverer import Deliverer
 from infra.webhooks.sending import Sender
 from infra.webhooks.signing import Keeper
 from infra.webhooks.targets import Policy
 from infra.webhooks.turns import GiveUp, Turns
-
-MARGIN: Final = 5.0
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -25,7 +23,7 @@ def policy_of(settings: Settings) -> Policy:
     )
 
 
-async def deliver(settings: Settings, dsn: str, stop: asyncio.Event, concurrency: int) -> None:
+async def deliver(settings: Settings, dsn: str, stop: threading.Event, concurrency: int) -> None:
     """Deliver until told to stop."""
     turns = Turns(dsn, give_up=GiveUp(timedelta(hours=settings.webhook_give_up_hours)))
     sender = Sender(policy_of(settings))
@@ -53,24 +51,9 @@ def delivering(settings: Settings, dsn: str) -> Iterator[None]:
     if settings.webhook_concurrency == 0:
         yield
         return
-    loops: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
-    began = threading.Event()
 
-    async def run() -> None:
-        stop = asyncio.Event()
-        loops.append((asyncio.get_running_loop(), stop))
-        began.set()
-        await deliver(settings, dsn, stop, settings.webhook_concurrency)
+    def run(stop: threading.Event) -> None:
+        asyncio.run(deliver(settings, dsn, stop, settings.webhook_concurrency))
 
-    thread = threading.Thread(
-        target=lambda: asyncio.run(run()), name="gradelog webhooks", daemon=True
-    )
-    thread.start()
-    began.wait()
-    try:
+    with in_thread(run, "gradelog webhooks"):
         yield
-    finally:
-        loop, stop = loops[0]
-        if thread.is_alive():
-            loop.call_soon_threadsafe(stop.set)
-        thread.join(GRACE + MARGIN)

@@ -1,5 +1,6 @@
 """The subscriber's own database: who reads for it, what it waits for, tables of older versions."""
 
+import threading
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -8,10 +9,12 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from consumers.kafka.clients import ClientSettings
 from consumers.subscriber import Subscriber
 from consumers.subscriber import database as subscriber_database
 from consumers.subscriber.database import as_usual, connect
 from consumers.subscriber.tables import Tables
+from tests import looking
 from tests.consumers.following.publisher import Publisher, passed
 from tests.consumers.subscriber.conftest import Service
 from tests.school import wait_until
@@ -134,6 +137,26 @@ def test_a_copy_of_the_database_has_a_group_of_its_own(dsn: str, server: str) ->
         finally:
             drop = psycopg.sql.SQL("DROP DATABASE {} WITH (FORCE)")
             db.execute(drop.format(psycopg.sql.Identifier(copy)))
+
+
+def test_whoever_ends_before_he_could_join_keeps_no_connection(dsn: str) -> None:
+    nowhere = ClientSettings("127.0.0.1:1", timeout=0.2)
+    subscriber = Subscriber(nowhere, dsn, "certificates")
+    stop = threading.Event()
+    thread = threading.Thread(
+        target=subscriber.run, args=(lambda _db, _events: None,), kwargs={"stop": stop}
+    )
+    thread.start()
+    try:
+        wait_until(lambda: (f := subscriber._following) is not None and f.error is not None)
+        following = subscriber._following
+        assert following is not None
+    finally:
+        stop.set()
+        thread.join(60)
+    assert not following._database.is_there
+    ours = "SELECT FROM pg_stat_activity WHERE application_name LIKE 'gradelog subscriber %'"
+    wait_until(lambda: not looking.rows(dsn, ours))
 
 
 @pytest.mark.kafka

@@ -149,8 +149,8 @@ class Hooks:
     ) -> Iterator[Deliverer]:
         """A deliverer of its own, until the end. Its limits are those of a busy machine."""
         limits = {"connect_timeout": PATIENCE, "total_timeout": PATIENCE} | sender
-        made: list[tuple[asyncio.AbstractEventLoop, asyncio.Event, Deliverer]] = []
-        began = threading.Event()
+        made: list[Deliverer] = []
+        began, stop = threading.Event(), threading.Event()
 
         async def run() -> None:
             turns = Turns(
@@ -160,8 +160,7 @@ class Hooks:
             deliverer = Deliverer(
                 turns, sending, Keeper(master), concurrency=concurrency, backoff=backoff
             )
-            stop = asyncio.Event()
-            made.append((asyncio.get_running_loop(), stop, deliverer))
+            made.append(deliverer)
             began.set()
             try:
                 await deliverer.run(stop)
@@ -172,10 +171,9 @@ class Hooks:
         thread = threading.Thread(target=lambda: asyncio.run(run()), daemon=True)
         thread.start()
         assert began.wait(PATIENCE)
-        loop, stop, deliverer = made[0]
         try:
-            yield deliverer
+            yield made[0]
         finally:
-            loop.call_soon_threadsafe(stop.set)
+            stop.set()
             thread.join(PATIENCE)
             assert not thread.is_alive()
