@@ -35,11 +35,15 @@ def options(*, statement_timeout: float, search_path: Sequence[str] = (LOG_SCHEM
 
 
 def connect_timeout() -> int:
-    """Seconds to wait for a server; what the environment says comes first, as for any client."""
+    """Seconds to wait for a server; what the environment says comes first, as for any client.
+
+    But no client of ours waits for ever, which others are told to by 0.
+    """
     try:
-        return int(os.environ["PGCONNECT_TIMEOUT"])
+        seconds = int(os.environ["PGCONNECT_TIMEOUT"])
     except (KeyError, ValueError):
         return CONNECT_TIMEOUT
+    return seconds if seconds > 0 else CONNECT_TIMEOUT
 
 
 def parameters(**settings: str) -> dict[str, Any]:
