@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 from uuid import UUID
 
@@ -28,8 +28,11 @@ Id = Annotated[UUID, typer.Argument(metavar="ID", help="Of a webhook, as `list` 
 @app.command(name="list")
 def list_(*, as_json: Json = False) -> None:
     """Show all webhooks."""
-    found = _carry_out(lambda webhooks: webhooks.page(after=None, limit=PAGE))
-    head = _carry_out(lambda webhooks: webhooks.head())
+
+    async def ask(webhooks: "PostgresWebhooks") -> "tuple[Sequence[Webhook], int]":
+        return await webhooks.page(after=None, limit=PAGE), await webhooks.head()
+
+    found, head = _carry_out(ask)
     if as_json:
         print_json([_plain(one, head) for one in found])
         return
@@ -55,9 +58,15 @@ def list_(*, as_json: Json = False) -> None:
 @app.command()
 def show(webhook_id: Id, *, as_json: Json = False) -> None:
     """Show one webhook and its last attempts."""
-    one = _carry_out(lambda webhooks: webhooks.get(webhook_id))
-    head = _carry_out(lambda webhooks: webhooks.head())
-    attempts = _carry_out(lambda webhooks: webhooks.attempts(webhook_id, before=None, limit=20))
+
+    async def ask(webhooks: "PostgresWebhooks") -> "tuple[Webhook, int, Sequence[Attempt]]":
+        return (
+            await webhooks.get(webhook_id),
+            await webhooks.head(),
+            await webhooks.attempts(webhook_id, before=None, limit=20),
+        )
+
+    one, head, attempts = _carry_out(ask)
     if as_json:
         deliveries = [dataclasses.asdict(attempt) for attempt in attempts]
         print_json({**_plain(one, head), "deliveries": deliveries})
