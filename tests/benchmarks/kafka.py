@@ -256,7 +256,10 @@ def are_told(to: Installation, position: int) -> bool:
         consumer.assign({partition: end - 1 for partition, end in ends.items()})
         waiting = set(partitions)
         while waiting:
-            for message in consumer.poll(1.0, limit=5000):
+            found = consumer.poll(10.0, limit=5000)
+            if not found:
+                return False
+            for message in found:
                 _, reached = place_in_log(message) or (0, 0)
                 if reached < position:
                     return False
