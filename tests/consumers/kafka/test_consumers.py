@@ -2,6 +2,7 @@
 
 import logging
 from contextlib import closing
+from typing import Any
 
 import pytest
 
@@ -128,8 +129,9 @@ def test_offsets_of_a_topic_that_is_not_there(consumer: Consumer, topic: str) ->
 
 
 def test_offsets_of_a_partition_that_has_no_leader_yet_say_which_it_is(
-    consumer: Consumer, topic: str
+    producer: Producer, consumer: Consumer, topic: str
 ) -> None:
+    send_numbers(producer, topic, [0], 4)  # the other one has a leader then
     with pytest.raises(KafkaError) as failed:
         consumer.end_offsets([Partition(topic, 0), Partition(topic, 4)])
     assert f"{topic}[4]" in str(failed.value)
@@ -160,6 +162,30 @@ def test_a_topic_that_is_gone_has_no_first_offset(
     for _ in range(2):  # and told again
         with pytest.raises(UnknownTopicError, match=topic):
             until(lambda: bool(consumer.poll(0.2, limit=10)))
+
+
+class Untold(dict[str, Any]):
+    """Ids of topics of which none is ever told."""
+
+    def setdefault(self, _topic: str, _id: Any = None) -> Any:
+        return None
+
+
+@pytest.mark.parametrize("library", ["kafka-python"])
+def test_a_topic_that_was_read_and_deleted_is_told_without_its_id(
+    admin: Admin,
+    producer: Producer,
+    consumer: Consumer,
+    topic: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(consumer, "_ids", Untold())
+    send_numbers(producer, topic, [0], 4)
+    consumer.assign({Partition(topic, 0): None})
+    read(consumer, 1)
+    admin.delete([topic])
+    with pytest.raises(UnknownTopicError, match=topic):
+        until(lambda: bool(consumer.poll(0.2, limit=10)))
 
 
 @pytest.mark.parametrize("library", ["confluent"])
